@@ -1,0 +1,10 @@
+// Each file of this folder binds one folder of the core; module.cpp calls them in order.
+#pragma once
+
+#include <nanobind/nanobind.h>
+
+namespace outcrop::bindings {
+
+void bind_errors(nanobind::module_& m);
+
+}  // namespace outcrop::bindings

@@ -1,0 +1,8 @@
+#include <nanobind/nanobind.h>
+
+#include "bindings/bindings.hpp"
+
+NB_MODULE(_core, m) {
+  m.doc() = "The C++ core of outcrop. Import it through outcrop.native, the one door.";
+  outcrop::bindings::bind_errors(m);
+}
