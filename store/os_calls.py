@@ -1,0 +1,151 @@
+"""Every call by which this folder changes a disk, in one place.
+
+Each function names its step (`write`, `fsync`, `rename`, ...) to an interceptor before it acts. Tests install one to
+cut a writer at any step or to let a device refuse; without one the cost is a comparison. An OSError comes back as
+StorageFailure with its errno and the path.
+"""
+
+import contextlib
+import fcntl
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from outcrop.errors import StorageFailure
+
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
+
+Interceptor = Callable[[str, Path], None]
+
+_interceptor: Interceptor | None = None
+
+
+@contextlib.contextmanager
+def intercepted(interceptor: Interceptor) -> Iterator[None]:
+    """Call `interceptor(step, path)` before every step; what it raises, the caller of the step gets. For tests."""
+    global _interceptor
+    previous, _interceptor = _interceptor, interceptor
+    try:
+        yield
+    finally:
+        _interceptor = previous
+
+
+@contextlib.contextmanager
+def step(name: str, path: Path) -> Iterator[None]:
+    """Announce a step that another library takes (an LMDB commit) and translate its OSError."""
+    try:
+        if _interceptor is not None:
+            _interceptor(name, path)
+        yield
+    except StorageFailure:
+        raise
+    except OSError as error:
+        raise StorageFailure(error.errno, f"{name}: {error.strerror or error}", str(path)) from error
+
+
+def create(path: Path) -> int:
+    """Open a file for writing, empty, and return its descriptor."""
+    with step("create", path):
+        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
+
+
+def write_at(descriptor: int, path: Path, data: "Buffer", offset: int) -> None:
+    """Write all of `data` at `offset`, in as many calls as the kernel needs."""
+    rest = memoryview(data).cast("B")
+    while len(rest):
+        with step("write", path):
+            written = os.pwrite(descriptor, rest, offset)
+        rest, offset = rest[written:], offset + written
+
+
+def sync_data(descriptor: int, path: Path) -> None:
+    """Make the file's bytes durable; its name is made durable by `sync_folder`."""
+    with step("fsync", path):
+        os.fsync(descriptor)
+
+
+def sync_file(path: Path) -> None:
+    """Make durable the bytes of a file that another descriptor wrote."""
+    with step("fsync", path):
+        _sync(path, os.O_RDONLY)
+
+
+def sync_folder(path: Path) -> None:
+    """Make durable which names the folder holds."""
+    with step("fsync_folder", path):
+        _sync(path, os.O_RDONLY | os.O_DIRECTORY)
+
+
+def drop_cached(descriptor: int, path: Path, offset: int, length: int) -> None:
+    """Write `length` bytes at `offset` out and let the page cache forget them: readers go around it."""
+    with step("fsync", path):
+        os.fdatasync(descriptor)
+        os.posix_fadvise(descriptor, offset, length, os.POSIX_FADV_DONTNEED)
+
+
+def write_small(path: Path, data: bytes) -> None:
+    """Replace a small file atomically. Its bytes are durable; its name is when the caller has synced the folder."""
+    scratch = path.with_name(f"{path.name}.new")
+    descriptor = create(scratch)
+    try:
+        write_at(descriptor, scratch, data, 0)
+        sync_data(descriptor, scratch)
+    finally:
+        os.close(descriptor)
+    rename(scratch, path)
+
+
+def rename(source: Path, target: Path) -> None:
+    """Give a file or folder another name; a file of that name is replaced."""
+    with step("rename", source):
+        source.rename(target)
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder and its parents where they are missing."""
+    with step("mkdir", path):
+        path.mkdir(parents=True, exist_ok=True)
+
+
+def remove(path: Path) -> None:
+    """Remove a file that may be missing."""
+    with step("remove", path):
+        path.unlink(missing_ok=True)
+
+
+def remove_tree(path: Path) -> None:
+    """Remove a folder with everything in it; it may be missing."""
+    with step("remove_tree", path):
+        if path.exists():
+            shutil.rmtree(path)
+
+
+def lock(path: Path, exclusive: bool, wait: bool, create_missing: bool = True) -> int | None:
+    """Return a descriptor that holds a flock on `path` until closed, or None when `wait` is false and it is taken.
+
+    Every call opens the file anew, so that the lock also holds between threads of one process. A process that dies
+    gives its locks back. Raises FileNotFoundError when the file is missing and may not be created.
+    """
+    flags = os.O_RDWR | os.O_CREAT if create_missing else os.O_RDONLY
+    descriptor = os.open(path, flags | os.O_CLOEXEC, 0o644)
+    try:
+        fcntl.flock(descriptor, (fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH) | (0 if wait else fcntl.LOCK_NB))
+    except BlockingIOError:
+        os.close(descriptor)
+        return None
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def _sync(path: Path, flags: int) -> None:
+    descriptor = os.open(path, flags | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
