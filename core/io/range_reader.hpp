@@ -1,0 +1,27 @@
+// Byte ranges of a payload, fetched in few reads and packed one behind the other.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+
+#include "io/block_file.hpp"
+#include "io/buffer_arena.hpp"
+
+namespace outcrop {
+
+struct ReadUsage {
+  uint64_t reads = 0;  // given to the device
+  uint64_t bytes = 0;  // read from it
+  uint64_t pages = 0;  // different 4-KiB blocks that the ranges needed; bytes / 4096 - pages were read to bridge gaps
+};
+
+// Copies payload bytes [offsets[i], offsets[i] + lengths[i]) to `out`, tightly one behind the other in the order given,
+// whose size must be the sum of lengths. Ranges may repeat, overlap and come in any order. Reads are sorted, merged
+// across gaps of up to gap_bytes, kept in flight up to the reader's queue depth, and every block read is checked.
+// Buffers come from `arena`, as much as it has free; one block is enough. Throws InvalidArgument before any read,
+// CorruptFile, StorageFailure, and ResourceExhausted when the arena is full of other leases. Any thread.
+ReadUsage read_ranges(const BlockFile& file, std::span<const int64_t> offsets, std::span<const int64_t> lengths,
+                      std::span<std::byte> out, uint64_t gap_bytes, BufferArena& arena);
+
+}  // namespace outcrop
