@@ -6,5 +6,6 @@
 namespace outcrop::bindings {
 
 void bind_errors(nanobind::module_& m);
+void bind_kernels(nanobind::module_& m);
 
 }  // namespace outcrop::bindings
