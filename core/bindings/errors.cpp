@@ -1,5 +1,6 @@
-#include <cerrno>
 #include <nanobind/nanobind.h>
+
+#include <cerrno>
 
 #include "bindings/bindings.hpp"
 #include "error.hpp"
