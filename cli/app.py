@@ -1,0 +1,43 @@
+"""The `outcrop` command: the list of its commands, and the options that may stand before them."""
+
+import importlib.metadata
+import sys
+from typing import Annotated
+
+import typer
+from outcrop.cli.command import JsonOption, Options, PathOption, QuietOption, VerboseOption
+
+app = typer.Typer(
+    name="outcrop",
+    help="Vector search larger than memory: what is hot in memory, the rest on SSD.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        sys.stdout.write(f"outcrop {importlib.metadata.version('outcrop')}\n")
+        raise typer.Exit
+
+
+VersionOption = Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")]
+
+
+@app.callback()
+def _options(
+    ctx: typer.Context,
+    path: PathOption = None,
+    as_json: JsonOption = False,
+    quiet: QuietOption = False,
+    verbose: VerboseOption = False,
+    version: VersionOption = False,
+) -> None:
+    ctx.obj = Options(path, as_json, quiet, verbose)
+
+
+def main() -> None:
+    """Run the `outcrop` command with the arguments of the process, and exit with a code of outcrop.cli.exit_codes."""
+    app(prog_name="outcrop")
