@@ -1,0 +1,95 @@
+"""npy, versions 1 to 3 (NumPy), two-dimensional, in either order and either byte order. Objects are never unpickled."""
+
+from __future__ import annotations
+
+import ast
+import struct
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from outcrop.datasets.raw_file import RawFile, closing_on_error
+from outcrop.datasets.source import Vectors, VectorSource, native_dtype
+from outcrop.errors import CorruptFile, InvalidArgument, UnsupportedFormat
+
+MAGIC = b"\x93NUMPY"
+# NumPy refuses longer headers too: ast.literal_eval is not made for hostile input of any length.
+MAX_HEADER_BYTES = 10_000
+
+
+class NpyFile(VectorSource):
+    """Reads an npy file of shape [num_rows, dim]."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = RawFile(path)
+        with closing_on_error(self._file):
+            header, self._offset = _read_header(self._file)
+            self._stored, self._fortran, (self.num_rows, self.dim) = _check_header(header, path)
+            self.dtype = native_dtype(self._stored, str(path))
+            self.format = "npy"
+            self.path = path
+            expected = self._offset + self.num_rows * self.row_bytes
+            self._file.require_size(expected, f"header: {self.num_rows} x {self.dim} {self._stored.str}")
+
+    def _read(self, start: int, stop: int) -> Vectors:
+        read = self._read_columns if self._fortran else self._read_rows
+        rows: Vectors = np.ascontiguousarray(read(start, stop), dtype=self.dtype)
+        return rows
+
+    def _read_rows(self, start: int, stop: int) -> Vectors:
+        rows: Vectors = np.empty((stop - start, self.dim), dtype=self._stored)
+        self._file.read_into(rows, self._offset + start * self.row_bytes)
+        return rows
+
+    def _read_columns(self, start: int, stop: int) -> Vectors:
+        columns: Vectors = np.empty((self.dim, stop - start), dtype=self._stored)
+        for i, column in enumerate(columns):
+            self._file.read_into(column, self._offset + (i * self.num_rows + start) * self.dtype.itemsize)
+        rows: Vectors = columns.T
+        return rows
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+
+def _read_header(file: RawFile) -> tuple[dict[str, Any], int]:
+    """Return the header as a dict and the offset of the data."""
+    magic = file.read_bytes(0, 8)
+    if magic[:6] != MAGIC:
+        raise CorruptFile(f"{file.path}: expected an npy file to begin with {MAGIC!r}, found {magic[:6]!r}")
+    version = magic[6]
+    if version not in (1, 2, 3):
+        raise UnsupportedFormat(f"{file.path}: npy version {version}, supported are 1 to 3")
+    length_format = "<H" if version == 1 else "<I"
+    length_bytes = struct.calcsize(length_format)
+    (length,) = struct.unpack(length_format, file.read_bytes(8, length_bytes))
+    if length > MAX_HEADER_BYTES:
+        raise CorruptFile(f"{file.path}: an npy header of {length} bytes, expected at most {MAX_HEADER_BYTES}")
+    text = file.read_bytes(8 + length_bytes, length)
+    try:
+        header = ast.literal_eval(text.decode("utf-8" if version == 3 else "latin-1").strip())
+    except (SyntaxError, ValueError, MemoryError, RecursionError) as error:
+        raise CorruptFile(f"{file.path}: the npy header is not a literal: {error}") from error
+    if not isinstance(header, dict) or set(header) != {"descr", "fortran_order", "shape"}:
+        raise CorruptFile(f"{file.path}: the npy header must hold descr, fortran_order and shape")
+    return header, 8 + length_bytes + length
+
+
+def _check_header(header: dict[str, Any], path: Path) -> tuple[np.dtype[Any], bool, tuple[int, int]]:
+    descr, fortran, shape = header["descr"], header["fortran_order"], header["shape"]
+    try:
+        stored = np.dtype(descr)
+    except (TypeError, ValueError) as error:
+        raise CorruptFile(f"{path}: the npy header names no element type: {descr!r}") from error
+    if stored.hasobject or stored.names or stored.subdtype:
+        raise InvalidArgument(f"{path}: holds {stored}, expected plain numbers (objects are never unpickled)")
+    if not isinstance(fortran, bool):
+        raise CorruptFile(f"{path}: fortran_order is {fortran!r}, expected True or False")
+    whole = isinstance(shape, tuple) and all(type(n) is int and n >= 0 for n in shape)
+    if not whole:
+        raise CorruptFile(f"{path}: the npy header gives the shape {shape!r}")
+    if len(shape) != 2 or shape[1] < 1:
+        raise InvalidArgument(f"{path}: vectors must have the shape [rows, dim >= 1], found {list(shape)}")
+    return stored, fortran, shape
