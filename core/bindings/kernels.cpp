@@ -87,6 +87,7 @@ void require_dim(const char* name, size_t found, size_t expected) {
 // Rows may lie any distance apart, forwards, but the elements of one are adjacent.
 size_t row_stride_bytes(const AnyArray& rows, const char* name) {
   require(rows.ndim() == 2, std::string(name) + ": expected two dimensions, found " + std::to_string(rows.ndim()));
+  if (rows.shape(0) == 0) return 0;  // The strides of an empty array mean nothing.
   require(rows.shape(1) <= 1 || rows.stride(1) == 1, std::string(name) + ": the elements of a row must be adjacent");
   require(rows.shape(0) <= 1 || rows.stride(0) >= 0, std::string(name) + ": rows must not run backwards");
   return static_cast<size_t>(rows.stride(0)) * rows.itemsize();
@@ -262,6 +263,8 @@ void bind_rows(nb::module_& m) {
 void bind_kernels(nb::module_& m) {
   m.def(
       "distances", py_distances, "query"_a.noconvert(), "rows"_a.noconvert(), "metric"_a, "isa"_a = "auto",
+      nb::sig("def distances(query: NDArray[numpy.generic], rows: NDArray[numpy.generic], metric: str, "
+              "isa: str = 'auto') -> NDArray[numpy.float32]"),
       "Distances float32 [n] from query [dim] to rows [n, dim], smaller is nearer.\n\n"
       "metric: 'l2' (squared) or 'ip' (negated dot product). rows: float32, float16, uint8 or int8; they may lie any\n"
       "number of bytes apart. query: float32, or the rows' own integer type, and then the result is exact.\n"

@@ -48,7 +48,24 @@ std::vector<std::pair<const char*, bool>> cpu_features() {
 #endif
 }
 
-bool isa_supported(Isa isa) { return isa == Isa::scalar; }
+bool isa_supported(Isa isa) {
+  const auto features = cpu_features();
+  const auto all = [&](std::initializer_list<std::string_view> names) {
+    return std::all_of(names.begin(), names.end(), [&](std::string_view name) {
+      return std::any_of(features.begin(), features.end(),
+                         [&](const auto& feature) { return name == feature.first && feature.second; });
+    });
+  };
+  switch (isa) {
+    case Isa::scalar:
+      return true;
+    case Isa::avx2:
+      return all({"avx2", "fma", "f16c"});
+    case Isa::avx512:
+      return all({"avx2", "fma", "f16c", "avx512f", "avx512bw", "avx512dq", "avx512vl", "avx512vnni"});
+  }
+  return false;
+}
 
 Isa active_isa() {
   static const Isa chosen = choose_isa();
@@ -77,6 +94,10 @@ Isa parse_isa(std::string_view name) {
 namespace kernels {
 
 const KernelTable& kernel_table(Isa isa) {
+#if defined(__x86_64__)
+  if (isa == Isa::avx512) return kAvx512Kernels;
+  if (isa == Isa::avx2) return kAvx2Kernels;
+#endif
   (void)isa;
   return kScalarKernels;
 }

@@ -28,6 +28,10 @@ struct KernelTable {
 };
 
 extern const KernelTable kScalarKernels;
+#if defined(__x86_64__)
+extern const KernelTable kAvx2Kernels;
+extern const KernelTable kAvx512Kernels;
+#endif
 
 const KernelTable& kernel_table(Isa isa);
 
