@@ -1,22 +1,32 @@
 """How do bytes live on disk and move to memory?
 
 Bulk bytes lie in immutable block files, checksummed 4 KiB by 4 KiB; `BlockWriter` makes them, in one streaming pass.
-What is small and transactional lies in the catalog; a version of a collection is a manifest there and files here.
-All memory is a part of one stated budget, the `Accountant`'s.
+A `Root` holds collections; a version of one is a manifest in the catalog and files in a folder, visible by one
+transaction. All memory is a part of one stated budget, the `Accountant`'s.
 The formats are pages in docs/formats/, their layouts modules in `format/`.
 """
 
 from outcrop.store.accountant import Accountant, MemoryStatistics, Reservation, format_bytes, parse_bytes
 from outcrop.store.block_writer import BlockWriter
 from outcrop.store.manifest import FileEntry, Manifest
+from outcrop.store.records import CollectionRecord, JobRecord
+from outcrop.store.root import Root, RootStatistics
+from outcrop.store.version_lease import VersionLease
+from outcrop.store.version_writer import VersionWriter
 
 __all__ = [
     "Accountant",
     "BlockWriter",
+    "CollectionRecord",
     "FileEntry",
+    "JobRecord",
     "Manifest",
     "MemoryStatistics",
     "Reservation",
+    "Root",
+    "RootStatistics",
+    "VersionLease",
+    "VersionWriter",
     "format_bytes",
     "parse_bytes",
 ]

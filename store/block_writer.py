@@ -17,7 +17,7 @@ from outcrop.store.format.block_file import BLOCK_BYTES, Header
 from outcrop.store.manifest import FileEntry
 
 if TYPE_CHECKING:
-    from typing_extensions import Buffer
+    from outcrop.store.os_calls import Bytes
 
 UInt8Array = npt.NDArray[np.uint8]
 
@@ -54,7 +54,7 @@ class BlockWriter:
         self._file = os_calls.create(self.path)
         self._open = True
 
-    def append(self, data: "Buffer") -> None:
+    def append(self, data: "Bytes") -> None:
         """Add bytes to the payload: any C-contiguous buffer (bytes, memoryview, NumPy array of any dtype and shape).
 
         Large buffers are checksummed and written where they lie; only what does not fill a block is copied.
@@ -149,10 +149,8 @@ class BlockWriter:
         os.close(self._file)
 
 
-def _as_bytes(data: "Buffer") -> UInt8Array:
-    view = memoryview(data)
-    if not view.c_contiguous:
-        raise InvalidArgument(f"payload: expected a C-contiguous buffer, found strides {view.strides}")
-    if not view.nbytes:
-        return np.empty(0, dtype=np.uint8)
-    return np.frombuffer(view.cast("B"), dtype=np.uint8)
+def _as_bytes(data: "Bytes") -> UInt8Array:
+    try:
+        return np.frombuffer(os_calls.flat(data), dtype=np.uint8)
+    except TypeError as error:
+        raise InvalidArgument("payload: expected a C-contiguous buffer, found a strided one") from error

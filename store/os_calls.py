@@ -11,12 +11,17 @@ import os
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import numpy.typing as npt
 
 from outcrop.errors import StorageFailure
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
+
+    # NumPy's stubs declare the buffer protocol from Python 3.12 on only.
+    Bytes = Buffer | npt.NDArray[Any]
 
 Interceptor = Callable[[str, Path], None]
 
@@ -53,13 +58,19 @@ def create(path: Path) -> int:
         return os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
 
 
-def write_at(descriptor: int, path: Path, data: "Buffer", offset: int) -> None:
+def write_at(descriptor: int, path: Path, data: "Bytes", offset: int) -> None:
     """Write all of `data` at `offset`, in as many calls as the kernel needs."""
-    rest = memoryview(data).cast("B")
+    rest = flat(data)
     while len(rest):
         with step("write", path):
             written = os.pwrite(descriptor, rest, offset)
         rest, offset = rest[written:], offset + written
+
+
+def flat(data: "Bytes") -> memoryview:
+    """Return the bytes of a C-contiguous buffer of any type and shape. Raises TypeError for another one."""
+    view = memoryview(data)  # type: ignore[arg-type]
+    return view.cast("B") if view.nbytes else memoryview(b"")
 
 
 def sync_data(descriptor: int, path: Path) -> None:
@@ -124,22 +135,28 @@ def remove_tree(path: Path) -> None:
             shutil.rmtree(path)
 
 
-def lock(path: Path, exclusive: bool, wait: bool, create_missing: bool = True) -> int | None:
+def lock(path: Path, exclusive: bool, wait: bool) -> int | None:
     """Return a descriptor that holds a flock on `path` until closed, or None when `wait` is false and it is taken.
 
     Every call opens the file anew, so that the lock also holds between threads of one process. A process that dies
-    gives its locks back. Raises FileNotFoundError when the file is missing and may not be created.
+    gives its locks back. An exclusive lock creates the file where it is missing, a shared one only reads, so that
+    it works on read-only media. Raises FileNotFoundError when the file, or its folder, is missing; StorageFailure.
     """
-    flags = os.O_RDWR | os.O_CREAT if create_missing else os.O_RDONLY
-    descriptor = os.open(path, flags | os.O_CLOEXEC, 0o644)
+    flags = os.O_RDWR | os.O_CREAT if exclusive else os.O_RDONLY
+    mode = fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH
     try:
-        fcntl.flock(descriptor, (fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH) | (0 if wait else fcntl.LOCK_NB))
+        descriptor = os.open(path, flags | os.O_CLOEXEC, 0o644)
+        try:
+            fcntl.flock(descriptor, mode | (0 if wait else fcntl.LOCK_NB))
+        except BaseException:
+            os.close(descriptor)
+            raise
     except BlockingIOError:
-        os.close(descriptor)
         return None
-    except BaseException:
-        os.close(descriptor)
+    except FileNotFoundError:
         raise
+    except OSError as error:
+        raise StorageFailure(error.errno, f"lock: {error.strerror}", str(path)) from error
     return descriptor
 
 

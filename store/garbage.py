@@ -1,0 +1,100 @@
+"""Which files can nobody reach any more? The caller holds the root's lock, so that no version is begun meanwhile."""
+
+import contextlib
+import os
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+
+from outcrop.store import os_calls
+from outcrop.store.layout import Layout, version_number
+from outcrop.store.records import JobRecord, Records
+
+_TRASH = "trash"
+
+
+def collect(layout: Layout, records: Records) -> list[str]:
+    """Remove unreachable versions, folders of dropped collections and remains of dead writers.
+
+    A version is first taken out of the catalog, then renamed into tmp/, then removed: dying in between leaves garbage
+    that the next call recognises. Returns the removed paths, relative to the root, in the order of removal.
+    """
+    records.sweep()
+    removed: list[Path] = []
+    for folder in sorted(layout.collections.iterdir()):
+        removed += _collect_collection(layout, records, folder)
+    removed += _collect_tmp(layout, records)
+    return [str(path.relative_to(layout.root)) for path in removed]
+
+
+def _collect_collection(layout: Layout, records: Records, folder: Path) -> list[Path]:
+    with records.read() as view:
+        record = next((record for record in view.collections() if record.id == folder.name), None)
+        listed = {manifest.version for manifest in view.manifests(folder.name)}
+        awaited = {job.renamed_to for job in view.jobs() if job.collection_id == folder.name}
+    removed = []
+    with _try_lock(folder / "writer") as writer_absent:
+        for entry in sorted(folder.iterdir()):
+            number = version_number(entry.name)
+            if number is None or (record is not None and number == record.current_version):
+                continue
+            orphan = number not in listed
+            if orphan and (not writer_absent or number in awaited):
+                continue
+            if _remove_version(layout, records, folder.name, number):
+                removed.append(entry)
+        if record is None and writer_absent and not any(version_number(entry.name) for entry in folder.iterdir()):
+            _to_trash(layout, folder)
+            removed.append(folder)
+    return removed
+
+
+def _remove_version(layout: Layout, records: Records, collection_id: str, number: int) -> bool:
+    """Remove a version unless somebody reads it."""
+    with _try_lock(layout.lease(collection_id, number)) as unread:
+        if not unread:
+            return False
+        with records.write() as change:
+            change.delete_manifest(collection_id, number)
+        trash = _to_trash(layout, layout.version(collection_id, number))
+    os_calls.remove_tree(trash)
+    return True
+
+
+def _collect_tmp(layout: Layout, records: Records) -> list[Path]:
+    with records.read() as view:
+        jobs = {layout.work(job.collection_id, job.id).name: job for job in view.jobs()}
+    removed = []
+    for entry in sorted(layout.tmp.iterdir()):
+        if _is_work_of_the_living(layout, entry, jobs):
+            continue
+        os_calls.remove_tree(entry) if entry.is_dir() else os_calls.remove(entry)
+        removed.append(entry)
+    return [entry for entry in removed if not entry.name.startswith(f"{_TRASH}.")]
+
+
+def _is_work_of_the_living(layout: Layout, work: Path, jobs: dict[str, JobRecord]) -> bool:
+    if work.name in jobs:
+        return True
+    writer = layout.writer_lock(work.name.partition(".")[0])
+    if not writer.exists():
+        return False
+    with _try_lock(writer) as writer_absent:
+        return not writer_absent
+
+
+def _to_trash(layout: Layout, folder: Path) -> Path:
+    trash = layout.tmp / f"{_TRASH}.{secrets.token_hex(8)}"
+    os_calls.rename(folder, trash)
+    return trash
+
+
+@contextlib.contextmanager
+def _try_lock(path: Path) -> Iterator[bool]:
+    """Whether nobody else holds the lock; if so it is held meanwhile."""
+    descriptor = os_calls.lock(path, exclusive=True, wait=False)
+    try:
+        yield descriptor is not None
+    finally:
+        if descriptor is not None:
+            os.close(descriptor)

@@ -1,0 +1,117 @@
+"""A reader's hold on one version: while it lasts, no file of the version goes away."""
+
+import contextlib
+import os
+import time
+from pathlib import Path
+from types import TracebackType
+
+from outcrop.errors import CorruptFile, NotFound
+from outcrop.store import os_calls
+from outcrop.store.layout import Layout
+from outcrop.store.manifest import Manifest
+from outcrop.store.records import Records
+
+# Garbage collection holds a lease only while it takes the version out of the catalog and renames its folder.
+_RETRY_SECONDS = 0.001
+
+
+class VersionLease:
+    """A version, opened. A context manager; after `close()` its files may go. A forked child shares the hold."""
+
+    def __init__(self, folder: Path, manifest: Manifest, descriptor: int) -> None:
+        """Use `Root.open_version`."""
+        self.folder = folder
+        self.manifest = manifest
+        self._descriptor: int | None = descriptor
+
+    def path(self, name: str) -> Path:
+        """Return where the file `name` of the manifest lies. Raises NotFound."""
+        return self.folder / self.manifest.file(name).name
+
+    def close(self) -> None:
+        """Let the version go. Closing twice is allowed."""
+        # Closing and not LOCK_UN: the lock belongs to the open file, which a forked child may share.
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
+
+    def __enter__(self) -> "VersionLease":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        self.close()
+
+
+def lease_version(layout: Layout, records: Records, collection_id: str, version: int | None) -> VersionLease:
+    """Lock a version and make sure that it was still there when it was locked.
+
+    The version may go away between reading the manifest and locking; then the new current one is tried.
+    Raises NotFound when there is no such version, CorruptFile when its files are not those of its manifest.
+    """
+    while True:
+        manifest = _read_manifest(records, collection_id, version)
+        descriptor = _try_lock(layout, manifest)
+        with contextlib.ExitStack() as undo:
+            if descriptor is not None:
+                undo.callback(os.close, descriptor)
+            if not _still_there(records, manifest):
+                continue
+            if descriptor is None:
+                _refuse_missing_lease(layout, manifest)
+                time.sleep(_RETRY_SECONDS)
+                continue
+            folder = layout.version(collection_id, manifest.version)
+            check_sizes(folder, manifest)
+            undo.pop_all()
+            return VersionLease(folder, manifest, descriptor)
+
+
+def check_sizes(folder: Path, manifest: Manifest) -> None:
+    """Raise CorruptFile unless every file of the manifest is there with its size."""
+    for entry in manifest.files:
+        try:
+            found = (folder / entry.name).stat().st_size
+        except FileNotFoundError as error:
+            raise CorruptFile(f"{folder / entry.name}: the manifest lists this file and it is missing") from error
+        if found != entry.size_bytes:
+            raise CorruptFile(f"{folder / entry.name}: size {found} bytes, the manifest says {entry.size_bytes}")
+
+
+def _read_manifest(records: Records, collection_id: str, version: int | None) -> Manifest:
+    with records.read() as view:
+        record = view.collection_by_id(collection_id)
+        wanted = record.current_version if version is None else version
+        if wanted is None:
+            raise NotFound(f"collection {record.name!r} has no version yet")
+        manifest = view.find_manifest(collection_id, wanted)
+    if manifest is None and version is None:
+        raise CorruptFile(f"catalog: collection {record.name!r}: its current version {wanted} has no manifest")
+    if manifest is None:
+        current = record.current_version
+        raise NotFound(f"collection {record.name!r} has no version {wanted}; the current one is {current}")
+    return manifest
+
+
+def _try_lock(layout: Layout, manifest: Manifest) -> int | None:
+    try:
+        lease = layout.lease(manifest.collection_id, manifest.version)
+        return os_calls.lock(lease, exclusive=False, wait=False)
+    except FileNotFoundError:
+        return None
+
+
+def _still_there(records: Records, manifest: Manifest) -> bool:
+    with records.read() as view:
+        return view.find_manifest(manifest.collection_id, manifest.version) is not None
+
+
+def _refuse_missing_lease(layout: Layout, manifest: Manifest) -> None:
+    lease = layout.lease(manifest.collection_id, manifest.version)
+    if not lease.exists():
+        raise CorruptFile(f"{lease}: the manifest of version {manifest.version} exists and this file is missing")
