@@ -5,6 +5,7 @@ import sys
 from typing import Annotated
 
 import typer
+
 from outcrop.cli.command import JsonOption, Options, PathOption, QuietOption, VerboseOption
 
 app = typer.Typer(

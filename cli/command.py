@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+
 from outcrop.cli.exit_codes import EXPECTED
 from outcrop.cli.output import Output
 

@@ -8,7 +8,6 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
-from outcrop.cli.exit_codes import ExitCode, exit_code
 from rich.console import Console, RenderableType
 from rich.progress import (
     BarColumn,
@@ -20,6 +19,8 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+
+from outcrop.cli.exit_codes import ExitCode, exit_code
 
 # Wide enough that a table written to a file or a pipe is never cut; a terminal's own width is used on a terminal.
 _PIPE_COLUMNS = 160

@@ -12,13 +12,13 @@ from typing import Annotated
 import numpy as np
 import pytest
 import typer
+from typer.testing import CliRunner
+
+from outcrop import __version__, errors
 from outcrop.cli.app import app
 from outcrop.cli.command import Run, add_command
 from outcrop.cli.exit_codes import ExitCode, exit_code
 from outcrop.cli.output import Output
-from typer.testing import CliRunner
-
-from outcrop import __version__, errors
 
 ROOT = Path(__file__).parents[2]
 runner = CliRunner()
