@@ -233,9 +233,11 @@ void bind_sq8(nb::module_& m) {
           "lower"_a.noconvert(), "step"_a.noconvert())
       .def_prop_ro("dim", &Sq8::dim)
       .def_prop_ro(
-          "lower", [](const Sq8& code) { return copy_vector(code.lower()); }, "float32 [dim], a copy.")
+          "lower", [](const Sq8& code) { return copy_vector(code.lower()); }, nb::rv_policy::move,
+          "float32 [dim], a copy.")
       .def_prop_ro(
-          "step", [](const Sq8& code) { return copy_vector(code.step()); }, "float32 [dim], a copy.")
+          "step", [](const Sq8& code) { return copy_vector(code.step()); }, nb::rv_policy::move,
+          "float32 [dim], a copy.")
       .def("encode", py_encode, "rows"_a.noconvert(), "isa"_a = "auto",
            "rows: float32 [n, dim]. Returns codes uint8 [n, dim] and error norms ||x - decoded|| float32 [n].\n"
            "c_i = rint((x_i - lower_i) / step_i) held to 0..255; equal for every isa.")

@@ -7,6 +7,12 @@
 
 #include "kernels/kernel_table.hpp"
 
+// GCC 12 takes the registers that its own intrinsics leave undefined on purpose for a mistake (GCC bug 105593).
+#if defined(__GNUC__) && !defined(__clang__)
+#pragma GCC diagnostic ignored "-Wuninitialized"
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
+#endif
+
 // See avx2.cpp for why each function carries its target.
 #define OUTCROP_TARGET "avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni"
 #define OUTCROP_AVX512 __attribute__((target(OUTCROP_TARGET)))

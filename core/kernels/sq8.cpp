@@ -26,16 +26,18 @@ Sq8::Sq8(std::span<const float> lower, std::span<const float> step)
 }
 
 void Sq8::encode(const float* rows, size_t n, uint8_t* codes, float* error_norms, Isa isa) const {
+  const auto& table = kernel_table(isa);
   const size_t d = dim();
+  std::vector<float> offsets(d);
   for (size_t r = 0; r < n; ++r) {
-    kernel_table(isa).sq8_encode_row(rows + r * d, lower_.data(), divisor_.data(), d, codes + r * d);
+    const float* row = rows + r * d;
+    uint8_t* code = codes + r * d;
+    table.sq8_encode_row(row, lower_.data(), divisor_.data(), d, code);
     if (error_norms == nullptr) continue;
     // The error is the distance of the row to its own decoded code: one kernel for both uses.
-    std::vector<float> offsets(d);
-    for (size_t i = 0; i < d; ++i) offsets[i] = rows[r * d + i] - lower_[i];
+    for (size_t i = 0; i < d; ++i) offsets[i] = row[i] - lower_[i];
     float squared;
-    kernel_table(isa).sq8_l2(offsets.data(), step_.data(), reinterpret_cast<const std::byte*>(codes + r * d), 1, d, d,
-                             &squared);
+    table.sq8_l2(offsets.data(), step_.data(), reinterpret_cast<const std::byte*>(code), 1, d, d, &squared);
     error_norms[r] = std::sqrt(squared);
   }
 }

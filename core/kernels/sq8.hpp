@@ -23,7 +23,8 @@ class Sq8 {
   std::span<const float> step() const { return step_; }
 
   // c_i = (x_i - lower_i) / step_i rounded to nearest even, held to 0..255. The same codes for every Isa.
-  // rows: float [n, dim]; codes: [n, dim]; error_norms: [n] ||x - decoded||, or null.
+  // rows: float [n, dim]; codes: [n, dim]; error_norms: [n] ||x - decoded||, or null;
+  // right to 2^-22 * (||x|| + ||lower||) and 1e-5 of itself.
   void encode(const float* rows, size_t n, uint8_t* codes, float* error_norms, Isa isa = active_isa()) const;
 
   // codes: n rows stride_bytes apart; out: float [n, dim].

@@ -12,10 +12,6 @@ namespace outcrop {
 TopK::TopK(size_t k) : k_(k) {
   if (k < 1 || k > kMaxK)
     throw InvalidArgument("k: expected 1 to " + std::to_string(kMaxK) + ", found " + std::to_string(k));
-  if (k <= kLinearK) {
-    entries_.resize(k);
-    return;
-  }
   entries_.resize(k);
   heap_.resize(k);
   position_.resize(k);
@@ -38,49 +34,32 @@ bool TopK::offer(float distance, int64_t id, uint64_t row) {
   const float settled =
       std::isnan(distance) ? std::numeric_limits<float>::infinity() : distance + 0.0f;  // -0 + 0 is 0.
   const Neighbor entry{settled, id, row};
-  return k_ <= kLinearK ? offer_linear(entry) : offer_heap(entry);
-}
-
-// ---- small k: a sorted array
-
-bool TopK::offer_linear(const Neighbor& entry) {
-  if (full() && !(entry < entries_[k_ - 1])) return false;
-  size_t gap = 0;
-  while (gap < size_ && entries_[gap].id != entry.id) ++gap;
-  const bool known = gap < size_;
-  if (known && !(entry < entries_[gap])) return false;
-  if (!known) gap = full() ? k_ - 1 : size_++;
-  for (; gap > 0 && entry < entries_[gap - 1]; --gap) entries_[gap] = entries_[gap - 1];
-  entries_[gap] = entry;
-  update_threshold(entries_[size_ - 1].distance);
-  return true;
-}
-
-// ---- larger k: a heap with the worst entry on top, and a table from id to slot
-
-bool TopK::offer_heap(const Neighbor& entry) {
   if (full() && !(entry < entries_[heap_[0]])) return false;
-  size_t found = find(entry.id);
+  const size_t found = find(id);
   if (table_[found] != kFree) {
     const uint32_t slot = table_[found];
     if (!(entry < entries_[slot])) return false;
     entries_[slot] = entry;
     sift_down(position_[slot]);
-  } else if (!full()) {
+  } else if (full()) {
+    replace_worst(entry);
+  } else {
     const auto slot = static_cast<uint32_t>(size_++);
     entries_[slot] = entry;
     table_[found] = slot;
     place(slot, slot);
     sift_up(slot);
-  } else {
-    const uint32_t slot = heap_[0];
-    erase(entries_[slot].id);
-    table_[find(entry.id)] = slot;  // Looked up again: erasing may have moved the free place.
-    entries_[slot] = entry;
-    sift_down(0);
   }
-  update_threshold(entries_[heap_[0]].distance);
+  if (full()) threshold_ = entries_[heap_[0]].distance;
   return true;
+}
+
+void TopK::replace_worst(const Neighbor& entry) {
+  const uint32_t slot = heap_[0];
+  erase(entries_[slot].id);
+  table_[find(entry.id)] = slot;  // Looked up after the erasure, which may have moved the free place.
+  entries_[slot] = entry;
+  sift_down(0);
 }
 
 size_t TopK::home(int64_t id) const {
