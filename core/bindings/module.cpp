@@ -5,5 +5,6 @@
 NB_MODULE(_core, m) {
   m.doc() = "The C++ core of outcrop. Import it through outcrop.native, the one door.";
   outcrop::bindings::bind_errors(m);
+  outcrop::bindings::bind_io(m);
   outcrop::bindings::bind_kernels(m);
 }

@@ -191,6 +191,8 @@ BlockFile::~BlockFile() {
   if (added_) reader_->remove_file(file_);
 }
 
+std::string BlockFile::name() const { return name_of(path_); }
+
 Extent BlockFile::blocks_of(uint64_t offset, uint64_t length) const {
   if (offset > payload_bytes_ || length > payload_bytes_ - offset)
     throw InvalidArgument(name_of(path_) + ": bytes " + std::to_string(offset) + " + " + std::to_string(length) +

@@ -39,6 +39,7 @@ class BlockFile {
   const std::string& kind() const { return kind_; }
   const FileId& file_id() const { return file_id_; }
   const std::string& path() const { return path_; }
+  std::string name() const;  // the path's last part, as errors name it
   size_t resident_bytes() const { return checksums_.capacity() * sizeof(uint32_t) + sizeof *this; }
 
   BlockReader& reader() const { return *reader_; }

@@ -42,6 +42,13 @@ std::string show(const T& value) {
   return out.str();
 }
 
+// A function, so that temporaries within the two expressions live until they are compared.
+template <class Found, class Expected>
+void check_equal(const Found& found, const Expected& expected, const char* text, const char* file, int line) {
+  if (found == expected) return;
+  record_failure(file, line, std::string(text) + " is " + show(found) + ", expected " + show(expected));
+}
+
 }  // namespace outcrop::testing
 
 #define TEST(name)                                                                             \
@@ -60,15 +67,7 @@ std::string show(const T& value) {
     throw ::outcrop::testing::Abandoned("required condition does not hold: " #condition); \
   } while (false)
 
-#define CHECK_EQUAL(found, expected)                                                                       \
-  do {                                                                                                     \
-    const auto& found_ = (found);                                                                          \
-    const auto& expected_ = (expected);                                                                    \
-    if (!(found_ == expected_))                                                                            \
-      ::outcrop::testing::record_failure(__FILE__, __LINE__,                                               \
-                                         std::string(#found) + " is " + ::outcrop::testing::show(found_) + \
-                                             ", expected " + ::outcrop::testing::show(expected_));         \
-  } while (false)
+#define CHECK_EQUAL(found, expected) ::outcrop::testing::check_equal((found), (expected), #found, __FILE__, __LINE__)
 
 // The expression throws `type`, and its text contains `part`.
 #define CHECK_THROWS(expression, type, part)                                                                       \

@@ -19,11 +19,11 @@ void put(Bytes& image, size_t offset, Number value) {
 
 }  // namespace
 
-// In the working directory, since /tmp may be a tmpfs, and O_DIRECT on the real file system is what we want to meet.
+// Beside the executable, since /tmp may be a tmpfs, and O_DIRECT on the real file system is what we want to meet.
 TemporaryFolder::TemporaryFolder() {
-  std::string name = "io_test_XXXXXX";
+  std::string name = std::filesystem::read_symlink("/proc/self/exe").parent_path() / "io_test_XXXXXX";
   if (mkdtemp(name.data()) == nullptr) throw std::runtime_error("cannot make a temporary folder");
-  path_ = std::filesystem::absolute(name);
+  path_ = name;
 }
 
 TemporaryFolder::~TemporaryFolder() {
