@@ -6,7 +6,8 @@ from typing import Annotated
 
 import typer
 
-from outcrop.cli.command import JsonOption, Options, PathOption, QuietOption, VerboseOption
+from outcrop.cli.command import JsonOption, Options, PathOption, QuietOption, VerboseOption, add_command
+from outcrop.cli.doctor import doctor
 
 app = typer.Typer(
     name="outcrop",
@@ -37,6 +38,9 @@ def _options(
     version: VersionOption = False,
 ) -> None:
     ctx.obj = Options(path, as_json, quiet, verbose)
+
+
+add_command(app, doctor)
 
 
 def main() -> None:
