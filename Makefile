@@ -8,7 +8,7 @@ export CMAKE_BUILD_PARALLEL_LEVEL ?= $(JOBS)
 
 # A normal (not editable) install: tests and type checks see what a user gets, and mypy does not follow editable hooks.
 # The build tools live in .venv, so that a second build is incremental.
-FOLDERS := src store ann cli datasets core
+FOLDERS := $(wildcard src store ann gnn_loader server client cli datasets core)
 SOURCES := pyproject.toml CMakeLists.txt $(shell find $(FOLDERS) -name '*.py' -o -name '*.cpp' -o -name '*.hpp')
 INSTALL  = $(BIN)/pip install -qq --no-build-isolation
 TOOLS   := 'scikit-build-core>=1.0' 'nanobind>=3.0' cmake ninja
@@ -49,8 +49,8 @@ native-test: $(VENV)/tools  ## the tests of core/, without Python
 sanitize: $(VENV)/dev  ## core/ under address, undefined-behaviour and thread sanitizers
 	PATH="$(abspath $(BIN)):$$PATH" core/tests/sanitize.sh
 
-bench: $(VENV)/dev  ## the benchmarks, small; bench/*/README.md gives the full ones
-	for runner in bench/*/run.py; do $(BIN)/python $$runner --small || exit 1; done
+bench: $(VENV)/dev  ## the benchmarks, small; bench/ says how to run them in full
+	for runner in $(wildcard bench/*/run.py); do $(BIN)/python $$runner --small || exit 1; done
 
 clean:  ## remove what make made
 	rm -rf build dist .venv demo-data .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
