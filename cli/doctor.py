@@ -32,7 +32,7 @@ class Reader:
 
     kind: str
     reason: str
-    notes: list[str]
+    notes: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,7 +217,7 @@ def _table(report: Report) -> Table:
     memlock = "unlimited" if limits.memlock_bytes is None else format_bytes(limits.memlock_bytes)
     rows = {
         "versions": " · ".join(f"{name} {version}" for name, version in report.versions.items()),
-        "reader": "\n".join([f"{report.reader.kind} ({report.reader.reason})", *report.reader.notes]),
+        "reader": f"{report.reader.kind} ({report.reader.reason})\n{report.reader.notes}".rstrip(),
         "cpu": f"{report.cpu.isa} in use; has {' '.join(report.cpu.features)}",
         "folder": f"{device.folder} ({device.file_system}, O_DIRECT {'works' if device.direct else 'refused'})",
         "random reads": f"{device.iops_depth_1:,.0f}/s alone, {device.iops:,.0f}/s with {device.queue_depth} in flight",

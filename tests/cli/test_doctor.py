@@ -16,7 +16,7 @@ QUICK = ["--seconds", "0.1", "--size", "4MiB"]
 
 HEALTHY = Report(
     versions={"outcrop": "0.1.0"},
-    reader=Reader("io_uring", "works", []),
+    reader=Reader("io_uring", "works", ""),
     cpu=Cpu("avx2", ["avx2", "sse4.2"]),
     device=Device(Path("/data"), "ext4", True, 64, 10_000, 90_000, 60_000, 17_000, 1.1e9, 12_222),
     limits=Limits(None, 4096, 0),
