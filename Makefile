@@ -34,7 +34,7 @@ lint: $(VENV)/dev  ## format, style, types and import contracts; changes nothing
 	$(BIN)/ruff format --check .
 	$(BIN)/clang-format --dry-run -Werror $(CPP)
 	$(BIN)/mypy --strict -p outcrop
-	$(BIN)/lint-imports
+	$(BIN)/lint-imports --no-logo
 
 format: $(VENV)/dev  ## rewrite the files as lint wants them
 	$(BIN)/ruff check --fix .
