@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import struct
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 
 from outcrop.datasets.raw_file import RawFile, closing_on_error
 from outcrop.datasets.source import Vectors, VectorSource
-from outcrop.errors import CorruptFile
+from outcrop.errors import CorruptFile, InvalidArgument
 
 HEADER = struct.Struct("<II")
 ELEMENTS = {"fbin": "<f4", "f16bin": "<f2", "u8bin": "<u1", "i8bin": "<i1", "ibin": "<i4"}
@@ -40,3 +41,23 @@ class BinFile(VectorSource):
     def close(self) -> None:
         """Close the file."""
         self._file.close()
+
+
+class BinWriter:
+    """Writes the rows as they come, and the header again at the end, when their number is known."""
+
+    def __init__(self, file: BinaryIO, dim: int, format: str) -> None:
+        self._file, self._dim = file, dim
+        self._stored = np.dtype(ELEMENTS[format])
+        file.write(HEADER.pack(0, dim))
+
+    def append(self, rows: Vectors) -> None:
+        """Write rows [any, dim] of the format's element type."""
+        self._file.write(rows.astype(self._stored, copy=False).data)
+
+    def finish(self, num_rows: int) -> None:
+        """Write the header."""
+        if num_rows >= 1 << 32:
+            raise InvalidArgument(f"{self._file.name}: the format holds fewer than 2^32 rows, found {num_rows}")
+        self._file.seek(0)
+        self._file.write(HEADER.pack(num_rows, self._dim))

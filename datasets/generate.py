@@ -15,12 +15,14 @@ seed 1), medians over 500 held-out queries:
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from outcrop.datasets.source import ENGINE_DTYPES, Vectors, VectorSource
+from outcrop.datasets.vectors import Progress, write_vectors
 from outcrop.errors import InvalidArgument
 
 CHUNK_ROWS = 8192
@@ -92,6 +94,25 @@ class VectorGenerator(VectorSource):
     def _make_chunk(self, number: int) -> Vectors:
         random = _random(self.seed, self._stream, number)
         return _finish(self._law.draw(random, CHUNK_ROWS), random, self.dtype)
+
+
+def make_vectors(
+    path: str | os.PathLike[str],
+    num_rows: int,
+    dim: int,
+    dtype: npt.DTypeLike = np.uint8,
+    seed: int = 0,
+    format: str | None = None,
+    num_queries: int = 0,
+    queries_path: str | os.PathLike[str] | None = None,
+    progress: Progress | None = None,
+) -> VectorGenerator:
+    """Write generated vectors to `path`, and held-out queries to `queries_path` if given; return their source."""
+    generator = VectorGenerator(num_rows, dim, dtype, seed)
+    write_vectors(path, generator, format, dtype=dtype, progress=progress)
+    if queries_path is not None:
+        write_vectors(queries_path, generator.queries(num_queries), format, dtype=dtype)
+    return generator
 
 
 class _Law:

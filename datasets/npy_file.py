@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import struct
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -52,6 +52,32 @@ class NpyFile(VectorSource):
     def close(self) -> None:
         """Close the file."""
         self._file.close()
+
+
+class NpyWriter:
+    """Writes npy version 1 with room in the header for any number of rows, which is filled in at the end."""
+
+    HEADER_BYTES = 128
+
+    def __init__(self, file: BinaryIO, dim: int, dtype: np.dtype[Any]) -> None:
+        self._file, self._dim = file, dim
+        self._stored = dtype.newbyteorder("<")
+        file.write(self._header(0))
+
+    def _header(self, num_rows: int) -> bytes:
+        shape = (num_rows, self._dim)
+        text = f"{{'descr': {self._stored.str!r}, 'fortran_order': False, 'shape': {shape}, }}"
+        length = self.HEADER_BYTES - len(MAGIC) - 4
+        return MAGIC + bytes([1, 0]) + struct.pack("<H", length) + text.ljust(length - 1).encode() + b"\n"
+
+    def append(self, rows: Vectors) -> None:
+        """Write rows [any, dim] of the writer's element type."""
+        self._file.write(rows.astype(self._stored, copy=False).data)
+
+    def finish(self, num_rows: int) -> None:
+        """Write the header with the number of rows."""
+        self._file.seek(0)
+        self._file.write(self._header(num_rows))
 
 
 def _read_header(file: RawFile) -> tuple[dict[str, Any], int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 
@@ -57,3 +58,23 @@ class VecsFile(VectorSource):
     def close(self) -> None:
         """Close the file."""
         self._file.close()
+
+
+class VecsWriter:
+    """Writes rows, each behind its dimension."""
+
+    def __init__(self, file: BinaryIO, dim: int, format: str) -> None:
+        self._file, self._dim = file, dim
+        self._stored = np.dtype(ELEMENTS[format])
+
+    def append(self, rows: Vectors) -> None:
+        """Write rows [any, dim] of the format's element type."""
+        records = np.empty((len(rows), DIM_BYTES + self._dim * self._stored.itemsize), dtype=np.uint8)
+        records[:, :DIM_BYTES] = np.frombuffer(self._dim.to_bytes(DIM_BYTES, "little"), dtype=np.uint8)
+        records[:, DIM_BYTES:] = rows.astype(self._stored, copy=False).view(np.uint8)
+        self._file.write(records.data)
+
+    def finish(self, num_rows: int) -> None:
+        """Refuse zero rows: such a file could not tell its dimension."""
+        if num_rows == 0:
+            raise InvalidArgument(f"{self._file.name}: a file of this format cannot hold zero rows")
