@@ -1,6 +1,5 @@
-// The kernels for AVX-512 (F, BW, DQ, VL, VNNI). Four rows at a time share the loads of the query; a row takes the same
-// operations in the same order whether it comes in a group of four or alone. Tails are masked loads, which read nothing
-// outside the row.
+// The kernels for AVX-512 (F, BW, DQ, VL, VNNI), built like avx2.cpp: rows one behind the other, four in the last
+// reduction. Tails are masked loads, which read nothing outside the row.
 #if defined(__x86_64__)
 
 #include <immintrin.h>
@@ -60,7 +59,7 @@ struct Int8 {
 OUTCROP_AVX512_INLINE __mmask16 first_lanes_16(size_t count) { return static_cast<__mmask16>((1u << count) - 1); }
 OUTCROP_AVX512_INLINE __mmask64 first_lanes_64(size_t count) { return (1ull << count) - 1; }
 
-// ---- kernels with a float query: two sums a row, so that eight chains of fma hide their latency
+// ---- kernels with a float query: four sums a row, to hide the latency of fma
 
 template <class Row, Metric metric>
 struct FloatStep {
@@ -115,44 +114,36 @@ OUTCROP_AVX512_INLINE __m128i reduce(__m512i a, __m512i b, __m512i c, __m512i d)
   return _mm_add_epi32(_mm256_castsi256_si128(all), _mm256_extracti128_si256(all, 1));
 }
 
-template <int kRows, class Step>
-OUTCROP_AVX512_INLINE __m128 sum_rows(const Step& step, const std::byte* rows, size_t dim, size_t stride) {
+template <class Step>
+OUTCROP_AVX512_INLINE __m512 sum_row(const Step& step, const std::byte* row, size_t dim) {
   constexpr size_t kWidth = 16, kBytes = Step::kRowBytes;
-  __m512 sums[4][2];
-  for (int r = 0; r < 4; ++r) sums[r][0] = sums[r][1] = _mm512_setzero_ps();
+  __m512 sums[4] = {_mm512_setzero_ps(), _mm512_setzero_ps(), _mm512_setzero_ps(), _mm512_setzero_ps()};
   size_t i = 0;
-  for (; i + 2 * kWidth <= dim; i += 2 * kWidth) {
-    const auto first = step.part(i), second = step.part(i + kWidth);
-    for (int r = 0; r < kRows; ++r) {
-      const std::byte* p = rows + r * stride + i * kBytes;
-      sums[r][0] = Step::add(sums[r][0], first, Step::load(p));
-      sums[r][1] = Step::add(sums[r][1], second, Step::load(p + kWidth * kBytes));
-    }
-  }
-  if (i + kWidth <= dim) {
-    const auto part = step.part(i);
-    for (int r = 0; r < kRows; ++r)
-      sums[r][0] = Step::add(sums[r][0], part, Step::load(rows + r * stride + i * kBytes));
-    i += kWidth;
-  }
+  for (; i + 4 * kWidth <= dim; i += 4 * kWidth)
+    for (size_t s = 0; s < 4; ++s)
+      sums[s] = Step::add(sums[s], step.part(i + s * kWidth), Step::load(row + (i + s * kWidth) * kBytes));
+  for (size_t s = 0; s < 3 && i + kWidth <= dim; ++s, i += kWidth)
+    sums[s] = Step::add(sums[s], step.part(i), Step::load(row + i * kBytes));
   if (i < dim) {
     const __mmask16 mask = first_lanes_16(dim - i);
-    const auto part = step.part(i, mask);
-    for (int r = 0; r < kRows; ++r)
-      sums[r][1] = Step::add(sums[r][1], part, Step::load(rows + r * stride + i * kBytes, mask));
+    sums[3] = Step::add(sums[3], step.part(i, mask), Step::load(row + i * kBytes, mask));
   }
-  return reduce(_mm512_add_ps(sums[0][0], sums[0][1]), _mm512_add_ps(sums[1][0], sums[1][1]),
-                _mm512_add_ps(sums[2][0], sums[2][1]), _mm512_add_ps(sums[3][0], sums[3][1]));
+  return _mm512_add_ps(_mm512_add_ps(sums[0], sums[1]), _mm512_add_ps(sums[2], sums[3]));
 }
 
 template <Metric metric, class Step>
 OUTCROP_AVX512_INLINE void scan(const Step& step, const std::byte* rows, size_t n, size_t dim, size_t stride,
                                 float* out) {
+  const auto sum = [&](size_t r) OUTCROP_AVX512 { return sum_row(step, rows + r * stride, dim); };
   const auto nearer = [](__m128 sums)
                           OUTCROP_AVX512 { return metric == Metric::l2 ? sums : _mm_sub_ps(_mm_setzero_ps(), sums); };
+  const __m512 zero = _mm512_setzero_ps();
   size_t r = 0;
-  for (; r + 4 <= n; r += 4) _mm_storeu_ps(out + r, nearer(sum_rows<4>(step, rows + r * stride, dim, stride)));
-  for (; r < n; ++r) _mm_store_ss(out + r, nearer(sum_rows<1>(step, rows + r * stride, dim, stride)));
+  for (; r + 4 <= n; r += 4) {
+    const auto first = sum(r), second = sum(r + 1), third = sum(r + 2), fourth = sum(r + 3);
+    _mm_storeu_ps(out + r, nearer(reduce(first, second, third, fourth)));
+  }
+  for (; r < n; ++r) _mm_store_ss(out + r, nearer(reduce(sum(r), zero, zero, zero)));
 }
 
 template <class Row, Metric metric>
@@ -223,22 +214,17 @@ struct IntegerStep {
   }
 };
 
-template <int kRows, class Step>
-OUTCROP_AVX512_INLINE __m128i sum_bytes(const std::byte* query, const std::byte* rows, size_t dim, size_t stride) {
+template <class Step>
+OUTCROP_AVX512_INLINE __m512i sum_bytes(const std::byte* query, const std::byte* row, size_t dim) {
   using Row = typename Step::Row;
-  typename Step::Sums sums[4];
-  for (int r = 0; r < 4; ++r) sums[r].plus = sums[r].minus = _mm512_setzero_si512();
+  typename Step::Sums sums{_mm512_setzero_si512(), _mm512_setzero_si512()};
   size_t i = 0;
-  for (; i + 64 <= dim; i += 64) {
-    const __m512i q_s = Row::flip(Row::load_u(query + i));
-    for (int r = 0; r < kRows; ++r) Step::add(sums[r], q_s, Row::load_u(rows + r * stride + i));
-  }
+  for (; i + 64 <= dim; i += 64) Step::add(sums, Row::flip(Row::load_u(query + i)), Row::load_u(row + i));
   if (i < dim) {
     const __mmask64 mask = first_lanes_64(dim - i);
-    const __m512i q_s = Row::flip(Row::load_u(query + i, mask));
-    for (int r = 0; r < kRows; ++r) Step::add(sums[r], q_s, Row::load_u(rows + r * stride + i, mask));
+    Step::add(sums, Row::flip(Row::load_u(query + i, mask)), Row::load_u(row + i, mask));
   }
-  return reduce(Step::total(sums[0]), Step::total(sums[1]), Step::total(sums[2]), Step::total(sums[3]));
+  return Step::total(sums);
 }
 
 template <bool is_signed, Metric metric>
@@ -246,13 +232,18 @@ OUTCROP_AVX512 void scan_bytes(const std::byte* query, const std::byte* rows, si
                                float* out) {
   using Step = IntegerStep<is_signed, metric>;
   const __m128i constant = _mm_set1_epi32(Step::constant(query, dim));
+  const __m512i zero = _mm512_setzero_si512();
+  const auto sum = [=](size_t r) OUTCROP_AVX512 { return sum_bytes<Step>(query, rows + r * stride, dim); };
   const auto finish = [constant](__m128i sums) OUTCROP_AVX512 {
     const __m128i exact = _mm_add_epi32(sums, constant);
     return _mm_cvtepi32_ps(metric == Metric::l2 ? exact : _mm_sub_epi32(_mm_setzero_si128(), exact));
   };
   size_t r = 0;
-  for (; r + 4 <= n; r += 4) _mm_storeu_ps(out + r, finish(sum_bytes<4, Step>(query, rows + r * stride, dim, stride)));
-  for (; r < n; ++r) _mm_store_ss(out + r, finish(sum_bytes<1, Step>(query, rows + r * stride, dim, stride)));
+  for (; r + 4 <= n; r += 4) {
+    const auto first = sum(r), second = sum(r + 1), third = sum(r + 2), fourth = sum(r + 3);
+    _mm_storeu_ps(out + r, finish(reduce(first, second, third, fourth)));
+  }
+  for (; r < n; ++r) _mm_store_ss(out + r, finish(reduce(sum(r), zero, zero, zero)));
 }
 
 // ---- whole rows, element by element
