@@ -9,8 +9,10 @@ The formats are pages in docs/formats/, their layouts modules in `format/`.
 from outcrop.store.accountant import Accountant, MemoryStatistics, Reservation, format_bytes, parse_bytes
 from outcrop.store.block_writer import BlockWriter
 from outcrop.store.manifest import FileEntry, Manifest
+from outcrop.store.reader import ReaderStatistics, StorageReader, StoredFile
 from outcrop.store.records import CollectionRecord, JobRecord
 from outcrop.store.root import Root, RootStatistics
+from outcrop.store.verify import Problem, verify_file, verify_version
 from outcrop.store.version_lease import VersionLease
 from outcrop.store.version_writer import VersionWriter
 
@@ -22,11 +24,17 @@ __all__ = [
     "JobRecord",
     "Manifest",
     "MemoryStatistics",
+    "Problem",
+    "ReaderStatistics",
     "Reservation",
     "Root",
     "RootStatistics",
+    "StorageReader",
+    "StoredFile",
     "VersionLease",
     "VersionWriter",
     "format_bytes",
     "parse_bytes",
+    "verify_file",
+    "verify_version",
 ]
