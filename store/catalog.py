@@ -30,7 +30,8 @@ _MAP_HEADROOM_BYTES = 256 << 20
 _gate = threading.Lock()
 os.register_at_fork(before=_gate.acquire, after_in_parent=_gate.release, after_in_child=_gate.release)
 
-_Seal = dict[int, int]  # transaction number -> checksum over all records after it
+# What LMDB's file may hold: transaction number -> checksum over all records after it, and the file's least size.
+_Seal = dict[int, tuple[int, int]]
 
 
 class View:
@@ -168,19 +169,21 @@ class Catalog:
 
     def _commit(self, transaction: "lmdb.Transaction[bytes]", before: _Seal) -> _Seal:
         """Commit so that every crash leaves a content that the seal knows: the one before or the one after."""
-        after = {transaction.id(): _checksum(transaction)}
-        self._write_seal(before | after)
+        number, checksum = transaction.id(), _checksum(transaction)
+        both = before | {number: (checksum, self._data.stat().st_size)}  # LMDB's file never shrinks
+        self._write_seal(both)
         os_calls.sync_folder(self._folder)
         with os_calls.step("commit", self._data):
             transaction.commit()
         # The transaction is durable and sealed. Narrowing the seal to it must not turn success into failure.
         with contextlib.suppress(StorageFailure):
+            after = {number: (checksum, self._data.stat().st_size)}
             self._write_seal(after)
             return after
-        return before | after
+        return both
 
     def _write_seal(self, seal: _Seal) -> None:
-        accepts = [[number, checksum] for number, checksum in sorted(seal.items())]
+        accepts = [[number, checksum, size] for number, (checksum, size) in sorted(seal.items())]
         os_calls.write_small(self._seal, pack_record({"format": 1, "accepts": accepts}))
 
     def _check(self) -> _Seal:
@@ -189,9 +192,15 @@ class Catalog:
         if self._stamp(seal) == self._verified:
             return seal
         try:
+            # lmdb.verify forgives a missing end, and touching it through the map would kill the process.
+            size, least = self._data.stat().st_size, min(size for _, size in seal.values())
+            if size < least:
+                raise CorruptFile(f"{self._data}: {size} bytes long, expected at least {least}")
             problems = lmdb.verify.verify(str(self._data))  # type: ignore[no-untyped-call]
         except FileNotFoundError as error:
             raise CorruptFile(f"{self._data}: expected the catalog, found no file") from error
+        except CorruptFile:
+            raise
         except OSError as error:
             raise StorageFailure(error.errno, str(error.strerror), str(self._data)) from error
         except Exception as error:
@@ -207,7 +216,7 @@ class Catalog:
             raise CorruptFile(f"{self._seal}: expected the catalog's seal, found no file") from error
         except OSError as error:
             raise StorageFailure(error.errno, str(error.strerror), str(self._seal)) from error
-        return dict(fields["accepts"])
+        return {number: (checksum, size) for number, checksum, size in fields["accepts"]}
 
     def _check_seal(self, environment: lmdb.Environment, transaction: "lmdb.Transaction[bytes]", seal: _Seal) -> None:
         if self._stamp(seal) == self._verified:
@@ -215,9 +224,9 @@ class Catalog:
         number = environment.info()["last_txnid"]
         if number not in seal:
             raise CorruptFile(f"{self._data}: transaction {number}, expected {' or '.join(map(str, sorted(seal)))}")
-        found = _checksum(transaction)
-        if found != seal[number]:
-            raise CorruptFile(f"{self._data}: checksum 0x{found:08x} over all records, expected 0x{seal[number]:08x}")
+        found, (expected, _) = _checksum(transaction), seal[number]
+        if found != expected:
+            raise CorruptFile(f"{self._data}: checksum 0x{found:08x} over all records, expected 0x{expected:08x}")
         self._remember(seal)
 
     def _remember(self, seal: _Seal) -> None:

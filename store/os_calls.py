@@ -23,14 +23,17 @@ if TYPE_CHECKING:
     # NumPy's stubs declare the buffer protocol from Python 3.12 on only.
     Bytes = Buffer | npt.NDArray[Any]
 
-Interceptor = Callable[[str, Path], None]
+Interceptor = Callable[[str, Path, Path | None], None]
 
 _interceptor: Interceptor | None = None
 
 
 @contextlib.contextmanager
 def intercepted(interceptor: Interceptor) -> Iterator[None]:
-    """Call `interceptor(step, path)` before every step; what it raises, the caller of the step gets. For tests."""
+    """Call `interceptor(step, path, source)` before every step; what it raises, the caller of the step gets.
+
+    For tests. `source` is the old name in a rename, else None.
+    """
     global _interceptor
     previous, _interceptor = _interceptor, interceptor
     try:
@@ -40,11 +43,11 @@ def intercepted(interceptor: Interceptor) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def step(name: str, path: Path) -> Iterator[None]:
+def step(name: str, path: Path, source: Path | None = None) -> Iterator[None]:
     """Announce a step that another library takes (an LMDB commit) and translate its OSError."""
     try:
         if _interceptor is not None:
-            _interceptor(name, path)
+            _interceptor(name, path, source)
         yield
     except StorageFailure:
         raise
@@ -112,7 +115,7 @@ def write_small(path: Path, data: bytes) -> None:
 
 def rename(source: Path, target: Path) -> None:
     """Give a file or folder another name; a file of that name is replaced."""
-    with step("rename", source):
+    with step("rename", target, source):
         source.rename(target)
 
 

@@ -33,7 +33,10 @@ def unpack_record(line: bytes, name: str) -> dict[str, Any]:
     text = line[_PREFIX_BYTES:-1]
     if line != b"%08x %s\n" % (native.crc32c(text), text):
         raise CorruptFile(f"{name}: checksum 0x{native.crc32c(text):08x}, expected {line[:8]!r}")
-    fields = json.loads(text)
+    try:
+        fields = json.loads(text)
+    except ValueError as error:
+        raise CorruptFile(f"{name}: not JSON: {error}") from error
     if not isinstance(fields, dict):
         raise CorruptFile(f"{name}: expected a JSON object, found {type(fields).__name__}")
     return fields
