@@ -1,1 +1,14 @@
-"""See ARCHITECTURE.md."""
+"""Which posting lists answer this query?
+
+Vectors are clustered; the centroids stay in memory, the vectors of each lie in posting lists on SSD, a few of them
+twice (SPANN, SOAR). A query probes the lists of its nearest centroids, in waves of merged reads, and re-ranks by raw
+vectors where the lists hold codes. `Builder` makes a version from a file of vectors; `Index` searches one; both measure
+instead of guess.
+"""
+
+from outcrop.ann.build import Builder, BuildOptions
+from outcrop.ann.calibrate import recall_at_k
+from outcrop.ann.index import Index, IndexStatistics
+from outcrop.ann.spec import CollectionSpec
+
+__all__ = ["BuildOptions", "Builder", "CollectionSpec", "Index", "IndexStatistics", "recall_at_k"]

@@ -1,0 +1,246 @@
+"""The stages of a build, in order, and what each leaves behind so that a killed build goes on where it was."""
+
+import hashlib
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from outcrop.ann.build import buckets, lists, pilot
+from outcrop.ann.build.assignment import Neighbourhood
+from outcrop.ann.build.assignment_file import AssignmentFile
+from outcrop.ann.build.options import BuildOptions, Sizes, most_copies, sizes_of
+from outcrop.ann.build.progress import Stages
+from outcrop.ann.build.scan import Scan, scan, training_rows
+from outcrop.ann.build.source import BuildInput, as_source
+from outcrop.ann.build.truth import Truth, find_truth
+from outcrop.ann.calibrate import calibrate
+from outcrop.ann.centroid_index import CentroidIndex
+from outcrop.ann.cluster import train_coarse
+from outcrop.ann.codes import Code, make_code
+from outcrop.ann.device import DeviceModel
+from outcrop.ann.directory import Directory
+from outcrop.ann.edge import check_unique
+from outcrop.ann.index import Index
+from outcrop.ann.scratch import SortedRuns, write_atomically
+from outcrop.ann.spec import CollectionSpec, as_float32
+from outcrop.ann.strings import check_strings, write_strings
+from outcrop.errors import InvalidArgument
+from outcrop.store import Accountant, BlockWriter, FileEntry, Manifest, StorageReader, VersionWriter
+from outcrop.types import Float32Array, Progress
+
+_PILOT_SAMPLE = 20_000
+# The interpreter's own share of a small search budget must not decide what calibration measures.
+_CALIBRATION_BUFFER_BYTES = 1 << 20
+
+
+class Builder:
+    """Builds one version of a collection from vectors. Construct, then `run`; the same input and options resume."""
+
+    def __init__(
+        self,
+        spec: CollectionSpec,
+        vectors: Any,
+        ids: Any,
+        options: BuildOptions,
+        reader_kind: str = "auto",
+    ) -> None:
+        """Check everything that can be checked without reading the vectors. Raises InvalidArgument."""
+        self._spec = spec
+        self._vectors = vectors
+        self._strings: list[str] | None = None
+        if spec.id_type == "string":
+            if ids is None:
+                raise InvalidArgument("ids: a collection with string ids needs a string for every vector")
+            self._strings = check_strings(ids)
+            ids = None
+        self._ids = None if ids is None else np.asarray(ids)
+        self._options = options
+        self._reader_kind = reader_kind
+        self._device = DeviceModel()
+
+    def job_id(self, collection_id: str) -> str:
+        """Return the name under which this build can be resumed: the same for the same input and options."""
+        digest = hashlib.sha256()
+        options = {name: getattr(self._options, name) for name in self._options.__dataclass_fields__}
+        options.pop("calibration_queries"), options.pop("num_threads")
+        source_path = getattr(self._vectors, "path", None)
+        stamp = [str(Path(source_path).resolve()), Path(source_path).stat().st_mtime_ns] if source_path else []
+        shape = [int(self._vectors.shape[0]), str(self._vectors.dtype)] if isinstance(self._vectors, np.ndarray) else []
+        digest.update(json.dumps([self._spec.to_json(), options, stamp, shape]).encode())
+        if isinstance(self._vectors, np.ndarray):
+            digest.update(np.ascontiguousarray(self._vectors[:: max(1, len(self._vectors) // 64)]).tobytes())
+        if self._ids is not None:
+            digest.update(np.ascontiguousarray(self._ids).tobytes())
+        return f"build-{collection_id}-{digest.hexdigest()[:16]}"
+
+    def run(self, writer: VersionWriter, report: Callable[[Progress], None]) -> Manifest:
+        """Build into the writer's folders and commit. `report` may raise to stop; what is finished is kept."""
+        began = time.time()
+        folder = writer.scratch
+        source = BuildInput(self._spec, as_source(self._vectors, folder), self._ids)
+        if self._strings is not None and len(self._strings) != source.num_rows:
+            raise InvalidArgument(f"ids: expected {source.num_rows} strings, found {len(self._strings)}")
+        if source.ids is not None:
+            check_unique(source.ids, self._options.memory_bytes // 4)
+        sizes = sizes_of(self._spec, self._options, source.num_rows, source.max_id())
+        stages = Stages(sizes.code != "raw", report)
+        found = self._scan(folder, source, sizes, stages)
+        runs, coarse = self._fill_buckets(folder, source, sizes, found, stages)
+        index, neighbourhood = self._train(folder, runs, coarse, sizes, stages)
+        truth = self._find_truth(folder, runs, found, stages)
+        trial = self._choose_rule(folder, neighbourhood, index, truth, found, sizes, stages, source.num_rows)
+        assignment = AssignmentFile(folder, source.num_rows, trial.rule, index.num_centroids)
+        assignment.run(runs, neighbourhood, self._options.num_threads, stages.tick("assign"))
+        primary, copies = assignment.counts(0, source.num_rows, index.num_centroids)
+        layout = lists.lay_out(primary, copies, sizes)
+        code = make_code(self._spec, sizes.code, found.lower, found.upper)
+        files = self._write_lists(writer, runs, assignment, layout, code, sizes, stages)
+        files += self._write_centroids(writer.folder, index, neighbourhood)
+        files.append(self._write_directory(writer.folder, layout, code, assignment, source.num_rows))
+        if self._strings is not None:
+            files.append(write_strings(writer.folder / "strings.blk", self._strings))
+        properties = self._properties(source, sizes, trial, layout)
+        properties["policies"] = self._calibrate(writer.folder, files, properties, truth, stages)
+        properties["build_seconds"] = round(time.time() - began, 1)
+        return writer.commit(files, properties)
+
+    def _scan(self, folder: Path, source: BuildInput, sizes: Sizes, stages: Stages) -> Scan:
+        path = folder / "scan.npz"
+        if not path.exists():
+            scan(source, sizes, self._options.seed, stages.tick("scan")).save(path)
+        return Scan.load(path)
+
+    def _fill_buckets(
+        self, folder: Path, source: BuildInput, sizes: Sizes, found: Scan, stages: Stages
+    ) -> tuple[SortedRuns, Float32Array]:
+        path = folder / "coarse.npy"
+        if not path.exists():
+            _save(path, train_coarse(training_rows(found, sizes.sample_rows), sizes.num_buckets, self._options.seed))
+        coarse: Float32Array = np.load(path)
+        runs = buckets.bucket_runs(folder, self._spec, sizes, len(coarse))
+        if runs.mark != source.num_rows:
+            buckets.distribute(source, coarse, runs, sizes, stages.tick("distribute"))
+        return runs, coarse
+
+    def _train(
+        self, folder: Path, runs: SortedRuns, coarse: Float32Array, sizes: Sizes, stages: Stages
+    ) -> tuple[CentroidIndex, Neighbourhood]:
+        most_rows = max(1024, self._options.memory_bytes // 4 // (4 * self._spec.dim))
+        buckets.train_all_leaves(runs, sizes, self._options.seed, most_rows, folder / "leaves", stages.tick("cluster"))
+        leaves, begins = buckets.load_leaves(folder / "leaves", len(coarse))
+        index = CentroidIndex.build(self._spec, leaves)
+        # Assign to the centroids that search will see: in one byte per dimension they have moved a little.
+        return index, Neighbourhood(coarse, index.reconstructed(), begins)
+
+    def _find_truth(self, folder: Path, runs: SortedRuns, found: Scan, stages: Stages) -> Truth:
+        path = folder / "truth.npz"
+        if not path.exists():
+            given = self._options.calibration_queries
+            queries = None if given is None else np.asarray(given)
+            tick = stages.tick("neighbours")
+            find_truth(self._spec, runs, found, queries, self._options.num_threads, tick).save(path)
+        return Truth.load(path)
+
+    def _choose_rule(
+        self,
+        folder: Path,
+        neighbourhood: Neighbourhood,
+        index: CentroidIndex,
+        truth: Truth,
+        found: Scan,
+        sizes: Sizes,
+        stages: Stages,
+        num_rows: int,
+    ) -> pilot.Trial:
+        path = folder / "rule.json"
+        tick = stages.tick("copies")
+        if not path.exists():
+            allowed = most_copies(self._spec, sizes)
+            rules = pilot.rules_to_try(self._options, allowed)
+            sample = training_rows(found, _PILOT_SAMPLE)
+            trials = pilot.try_rules(
+                rules, neighbourhood, index, truth, sample, sizes, num_rows, self._device, self._options.num_threads
+            )
+            chosen = pilot.choose_rule(trials, np.inf if self._options.copies else allowed)
+            write_atomically(path, json.dumps([pilot.to_json(trial) for trial in [chosen, *trials]]).encode())
+        tick(1.0)
+        self._trials = json.loads(path.read_text())
+        return pilot.from_json(self._trials[0])
+
+    def _write_lists(
+        self,
+        writer: VersionWriter,
+        runs: SortedRuns,
+        assignment: AssignmentFile,
+        layout: lists.Layout,
+        code: Code,
+        sizes: Sizes,
+        stages: Stages,
+    ) -> list[FileEntry]:
+        entries = lists.entry_runs(writer.scratch, sizes, layout)
+        lists.scatter_entries(runs, assignment, layout, code, entries, sizes, stages.tick("scatter"))
+        files = [lists.pack_postings(entries, layout, sizes, writer.folder / "postings.blk", stages.tick("pack"))]
+        if not code.lossless:
+            rows = lists.row_runs(writer.scratch, self._spec, sizes, assignment.num_rows)
+            lists.scatter_rows(runs, assignment, layout, rows, self._spec, sizes, stages.tick("scatter rows"))
+            vectors, row_ids = writer.folder / "vectors.blk", writer.folder / "row_ids.blk"
+            files += lists.pack_rows(rows, vectors, row_ids, stages.tick("pack rows"))
+        return files
+
+    def _write_centroids(self, folder: Path, index: CentroidIndex, neighbourhood: Neighbourhood) -> list[FileEntry]:
+        return [
+            _write(folder / "centroids.blk", "centroids", neighbourhood.centroids),
+            _write(folder / "centroid_index.blk", "centroid_index", index.serialized()),
+        ]
+
+    def _write_directory(
+        self, folder: Path, layout: lists.Layout, code: Code, assignment: AssignmentFile, num_rows: int
+    ) -> FileEntry:
+        lower, step = code.tables()
+        radius = assignment.radius if self._spec.metric == "l2" else np.empty(0, np.float32)
+        directory = Directory(layout.list_offsets, layout.first_list, radius, lower, step, code.error, num_rows)
+        return _write(folder / "directory.blk", "directory", directory.packed())
+
+    def _properties(self, source: BuildInput, sizes: Sizes, trial: pilot.Trial, layout: lists.Layout) -> dict[str, Any]:
+        return {
+            "num_rows": source.num_rows,
+            "code": sizes.code,
+            "code_bytes": sizes.code_bytes,
+            "id_bytes": sizes.id_bytes,
+            "row_bytes": sizes.row_bytes,
+            "num_centroids": len(layout.primary),
+            "num_lists": len(layout.list_entries),
+            "num_entries": int(layout.list_entries.sum()),
+            "copy_rule": str(trial.rule),
+            "trials": self._trials[1:],
+            "search_memory_bytes": sizes.search_memory_bytes,
+            "raw_bytes": source.num_rows * self._spec.row_bytes,
+        }
+
+    def _calibrate(
+        self, folder: Path, files: list[FileEntry], properties: dict[str, Any], truth: Truth, stages: Stages
+    ) -> list[dict[str, Any]]:
+        memory = Accountant(max(1 << 30, 4 * sum(file.size_bytes for file in files)))
+        with StorageReader(memory, self._reader_kind, buffer_bytes=_CALIBRATION_BUFFER_BYTES) as reader:
+            by_name = {file.name: file for file in files}
+            with Index(
+                self._spec, properties, by_name, folder, reader, self._options.num_threads, cache=False
+            ) as index:
+                return calibrate(index, truth, stages.tick("calibrate")).to_json()
+
+
+def _write(path: Path, kind: str, payload: "npt.ArrayLike | bytes") -> FileEntry:
+    with BlockWriter(path, kind) as writer:
+        writer.append(payload if isinstance(payload, bytes) else np.ascontiguousarray(payload))
+        return writer.finish()
+
+
+def _save(path: Path, array: Float32Array) -> None:
+    temporary = path.with_suffix(".tmp.npy")
+    np.save(temporary, as_float32(array))
+    temporary.replace(path)

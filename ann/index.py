@@ -1,0 +1,430 @@
+"""An open version of an index: what search keeps in memory, and search itself.
+
+The memory budget holds, in this order: the centroid index, the directory and the files' checksum tables; buffers for
+reads in flight, per thread; and with what is left a cache of posting lists by measured frequency.
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import faiss
+import numpy as np
+import numpy.typing as npt
+
+from outcrop import native
+from outcrop.ann import codes
+from outcrop.ann.centroid_index import CentroidIndex
+from outcrop.ann.device import DeviceModel
+from outcrop.ann.directory import Directory, unpack
+from outcrop.ann.edge import query_rows
+from outcrop.ann.policy import Policy, PolicyTable
+from outcrop.ann.spec import CollectionSpec
+from outcrop.errors import InvalidArgument
+from outcrop.store import FileEntry, Reservation, StorageReader, StoredFile
+from outcrop.types import Float32Array, Int64Array, Neighbors, SearchUsage, UInt8Array
+
+MOST_K = 16_384
+# Queries of one call are searched in parts of at most this many (query, probe) pairs, 8 bytes each.
+_MOST_PROBES = 1 << 18
+# The share of what is left after the centroids that buffers for reads in flight may take, and the most per thread.
+_BUFFER_SHARE = 0.4
+_MOST_BUFFER_BYTES = 8 << 20
+_READS_PER_BATCH_GROUP = 16
+_EXACT_CHUNK_BYTES = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class IndexStatistics:
+    """Where an index's memory is, and how its cache does. All sizes in bytes; counts since it was opened or cleared."""
+
+    centroid_bytes: int
+    directory_bytes: int
+    buffer_bytes: int
+    cache_capacity_bytes: int
+    cache_bytes: int
+    cache_hits: int
+    cache_misses: int
+    cache_admitted: int
+    cache_evicted: int
+
+
+class Index:
+    """One version, open for search. Any number of threads may call it. A context manager."""
+
+    def __init__(
+        self,
+        spec: CollectionSpec,
+        properties: dict[str, Any],
+        files: dict[str, FileEntry],
+        folder: Path,
+        reader: StorageReader,
+        num_threads: int,
+        cache: bool = True,
+    ) -> None:
+        """Open the files of a version in `folder`. `reader` reads them and owns the memory budget.
+
+        cache: whether what the budget leaves caches lists. Raises ResourceExhausted when the budget cannot hold the
+        centroids and the reads of one thread, CorruptFile, UnsupportedFormat, StorageFailure.
+        """
+        codes.check_known(properties)
+        self.spec = spec
+        self.properties = properties
+        self.policies = PolicyTable.from_json(properties.get("policies", []))
+        self.device = DeviceModel()
+        self._reader = reader
+        self._held: list[Reservation] = []
+        self._files = {name: reader.open(folder / name, entry) for name, entry in files.items() if name in _FILES_READ}
+        try:
+            self._open(num_threads, cache)
+        except BaseException:
+            self.close()
+            raise
+
+    def _open(self, num_threads: int, cache: bool) -> None:
+        memory = self._reader.memory
+        self.directory: Directory = unpack(_whole(self._files["directory.blk"]), "directory.blk")
+        # The core keeps its own copy; ours goes away with the large arrays below.
+        self._hold("directory", self.directory.resident_bytes)
+        serialized = _whole(self._files["centroid_index.blk"])
+        self._hold("centroids", len(serialized))
+        self.centroids = CentroidIndex.load(self.spec, serialized, "centroid_index.blk")
+        self._held[-1].resize(self.centroids.resident_bytes)
+        self._check_sizes()
+        left = memory.statistics().available_bytes
+        least = self._least_context_bytes()
+        per_thread = min(_MOST_BUFFER_BYTES, max(least, int(left * _BUFFER_SHARE) // num_threads))
+        contexts = max(1, min(num_threads, left // per_thread))
+        self.num_threads = contexts
+        self._hold("read buffers", contexts * per_thread)
+        cache_bytes = memory.statistics().available_bytes if cache else 0
+        if cache_bytes:
+            self._hold("list cache", cache_bytes)
+        self._statistics = IndexStatistics(
+            self.centroids.resident_bytes,
+            self.directory.resident_bytes,
+            contexts * per_thread,
+            cache_bytes,
+            0,
+            0,
+            0,
+            0,
+            0,
+        )
+        self._core = self._make_core(contexts, contexts * per_thread, cache_bytes)
+
+    def _make_core(self, contexts: int, buffer_bytes: int, cache_bytes: int) -> native.Searcher:
+        directory, properties = self.directory, self.properties
+        return native.Searcher(
+            dtype=self.spec.dtype,
+            metric=self.spec.core_metric,
+            dim=self.spec.dim,
+            code_bytes=properties["code_bytes"],
+            id_bytes=properties["id_bytes"],
+            row_bytes=properties["row_bytes"],
+            list_offsets=directory.list_offsets,
+            first_list=directory.first_list,
+            radius=directory.radius,
+            lower=directory.lower,
+            step=directory.step,
+            code_error=directory.code_error,
+            postings=self._files["postings.blk"].native,
+            vectors=self._files["vectors.blk"].native if "vectors.blk" in self._files else None,
+            num_contexts=contexts,
+            buffer_bytes=buffer_bytes,
+            cache_bytes=cache_bytes,
+        )
+
+    def _hold(self, owner: str, size_bytes: int) -> None:
+        self._held.append(self._reader.memory.reserve(owner, size_bytes))
+
+    def _least_context_bytes(self) -> int:
+        longest = int(np.diff(self.directory.list_offsets.astype(np.int64)).max())
+        # Two reads of the longest list or row, so that one is scanned while the other arrives; blocks are cut at both
+        # ends.
+        return 2 * ((max(longest, self.spec.row_bytes) + 4095) // 4096 + 1) * 4096
+
+    def _check_sizes(self) -> None:
+        if self.centroids.num_centroids != self.directory.num_centroids:
+            raise codes.disagreement("centroid_index.blk", self.centroids.num_centroids, self.directory.num_centroids)
+
+    @property
+    def num_rows(self) -> int:
+        """Stored vectors."""
+        return self.directory.num_rows
+
+    @property
+    def lossless(self) -> bool:
+        """Whether the lists hold the vectors themselves."""
+        return "vectors.blk" not in self._files
+
+    def file(self, name: str) -> StoredFile:
+        """Return an open file of the version."""
+        return self._files[name]
+
+    def close(self) -> None:
+        """Give the memory and the files back."""
+        for reservation in self._held:
+            reservation.close()
+        self._held.clear()
+        for file in self._files.values():
+            file.close()
+        self._files.clear()
+
+    def __enter__(self) -> "Index":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def clear_cache(self) -> None:
+        """Forget all cached lists and their frequencies."""
+        self._core.clear_cache()
+
+    def statistics(self) -> IndexStatistics:
+        """Return where the memory is and how the cache does."""
+        cache = self._core.cache_statistics()
+        return replace(
+            self._statistics,
+            cache_bytes=cache.bytes,
+            cache_hits=cache.hits,
+            cache_misses=cache.misses,
+            cache_admitted=cache.admitted,
+            cache_evicted=cache.evicted,
+        )
+
+    # ---- search
+
+    def search(
+        self,
+        queries: npt.ArrayLike,
+        k: int = 10,
+        *,
+        recall: float | None = None,
+        nprobe: int | None = None,
+        rerank: int | None = None,
+        exact: bool = False,
+        threads: int | None = None,
+        share_reads: bool = True,
+    ) -> Neighbors:
+        """Return the k nearest stored vectors of each query; `outcrop.Collection.search` tells the arguments."""
+        _check_k(k)
+        floats, typed = query_rows(self.spec, queries)
+        threads = self.num_threads if threads is None else max(1, min(threads, self.num_threads))
+        if exact:
+            return self._search_exact(floats, typed, k, threads)
+        policy = replace(self._policy(k, recall, nprobe, rerank), k=k)
+        return self._search_all(floats, typed, policy, threads, share_reads)
+
+    def search_by(self, queries: Float32Array, policy: Policy) -> Neighbors:
+        """Search by a policy, one read per list and query: what calibration measures. queries: as the metric wants
+        them."""
+        return self._search_all(*query_rows(self.spec, queries), policy, self.num_threads, share_reads=False)
+
+    def _search_all(
+        self, floats: Float32Array, typed: UInt8Array | None, policy: Policy, threads: int, share_reads: bool
+    ) -> Neighbors:
+        policy = replace(policy, nprobe=min(policy.nprobe, self.centroids.num_centroids))
+        part = max(1, _MOST_PROBES // policy.nprobe)
+        parts = [
+            self._search_part(
+                floats[at : at + part], None if typed is None else typed[at : at + part], policy, threads, share_reads
+            )
+            for at in range(0, len(floats), part)
+        ]
+        return _joined(parts) if len(parts) > 1 else parts[0] if parts else _nothing(policy.k)
+
+    def _policy(self, k: int, recall: float | None, nprobe: int | None, rerank: int | None) -> Policy:
+        if nprobe is not None:
+            if recall is not None:
+                raise InvalidArgument("search: recall and nprobe exclude each other; give one of them")
+            if nprobe < 1:
+                raise InvalidArgument(f"nprobe: expected at least 1, found {nprobe}")
+            default = 0 if self.lossless else max(4 * k, 40)
+            policy = Policy(k, 1.0, nprobe, default if rerank is None else rerank)
+        else:
+            policy = self.policies.choose(k, 0.95 if recall is None else recall, self.centroids.num_centroids)
+            policy = policy if rerank is None else replace(policy, rerank=rerank)
+        if policy.rerank and not self.lossless:
+            policy = replace(policy, rerank=max(k, min(policy.rerank, MOST_K)))
+        return policy
+
+    def _search_part(
+        self, queries: Float32Array, typed: UInt8Array | None, policy: Policy, threads: int, share_reads: bool
+    ) -> Neighbors:
+        k, began = policy.k, time.perf_counter()
+        with _faiss_threads(threads):
+            distances, probes = self.centroids.search(queries, policy.nprobe)
+        centroid_us = (time.perf_counter() - began) * 1e6
+        counts = policy.num_probes(probes, distances)
+        options = self._options(policy, threads, len(queries) if share_reads else 1)
+        ids = np.empty((len(queries), k), np.int64)
+        found = np.empty((len(queries), k), np.float32)
+        latency = np.empty(len(queries), np.float32)
+        reads = np.empty(len(queries), np.uint32)
+        usage = self._core.search(queries, typed, probes, distances, counts, options, ids, found, latency, reads)
+        elapsed_us = (time.perf_counter() - began) * 1e6
+        if self.spec.metric == "cosine":
+            found += 1
+        exact = self.lossless or policy.rerank > 0
+        latency += np.float32(centroid_us / len(queries))
+        return Neighbors(ids, found, _usage(usage, len(queries), centroid_us, elapsed_us), exact, latency)
+
+    def _options(self, policy: Policy, threads: int, num_queries: int) -> native.SearchOptions:
+        options = native.SearchOptions()
+        options.k = policy.k
+        options.rerank = 0 if self.lossless else policy.rerank
+        options.first_wave = policy.first_wave
+        options.next_wave = policy.next_wave
+        options.patience = policy.patience
+        options.gap_bytes = self.device.gap_bytes
+        # Queries that share reads wait for each other's waves: groups stay small unless there are many queries.
+        options.group_size = max(1, min(_READS_PER_BATCH_GROUP, num_queries // (4 * threads)))
+        options.groups_in_flight = 4
+        options.num_threads = threads
+        options.read_cost_us = self.device.read_cost_us
+        options.byte_cost_us = self.device.byte_cost_us
+        return options
+
+    def _search_exact(self, floats: Float32Array, typed: UInt8Array | None, k: int, threads: int) -> Neighbors:
+        began = time.perf_counter()
+        scan = native.ExactScan(self.spec.dtype, self.spec.core_metric, floats, typed, k)
+        reads = self.scan_rows(lambda ids, rows: scan.push(rows, ids, threads))
+        ids = np.empty((len(floats), k), np.int64)
+        found = np.empty((len(floats), k), np.float32)
+        scan.result(ids, found)
+        if self.spec.metric == "cosine":
+            found += 1
+        elapsed_us = (time.perf_counter() - began) * 1e6
+        usage = SearchUsage(
+            queries=len(floats),
+            reads=reads[0],
+            bytes=reads[1],
+            lists=self.directory.num_lists,
+            cache_hits=0,
+            skipped=0,
+            distances=self.num_rows * len(floats),
+            reranked=0,
+            waves=1,
+            device_us=reads[1] * self.device.byte_cost_us,
+            centroid_us=0.0,
+            elapsed_us=elapsed_us,
+        )
+        return Neighbors(ids, found, usage, True, np.full(len(floats), elapsed_us / max(1, len(floats)), np.float32))
+
+    # ---- all vectors, in row order
+
+    def scan_rows(self, take: Callable[[Int64Array, UInt8Array], None]) -> tuple[int, int]:
+        """Call take(ids int64 [n], rows uint8 [n, row_bytes]) for all stored vectors, in row order, a few at a time.
+
+        Returns (reads, bytes) of the device. Raises CorruptFile.
+        """
+        return self._scan_lists(take) if self.lossless else self._scan_vectors(take)
+
+    def _scan_lists(self, take: Callable[[Int64Array, UInt8Array], None]) -> tuple[int, int]:
+        offsets = self.directory.list_offsets.astype(np.int64)
+        reads = num_bytes = 0
+        first = 0
+        while first < self.directory.num_lists:
+            last = max(first + 1, int(np.searchsorted(offsets, offsets[first] + _EXACT_CHUNK_BYTES, side="right")) - 1)
+            data, usage = _read(self._files["postings.blk"], int(offsets[first]), int(offsets[last] - offsets[first]))
+            reads, num_bytes = reads + usage.reads, num_bytes + usage.bytes
+            parts = [
+                self.primary_entries(n, data[offsets[n] - offsets[first] : offsets[n + 1] - offsets[first]])
+                for n in range(first, last)
+            ]
+            take(np.concatenate([ids for ids, _ in parts]), np.concatenate([rows for _, rows in parts]))
+            first = last
+        return reads, num_bytes
+
+    def primary_entries(self, number: int, data: UInt8Array) -> tuple[Int64Array, UInt8Array]:
+        """Return (ids, codes) of the primary entries in the bytes of list `number`."""
+        ids, _, num_primary, codes_at = self.entries(number, data)
+        width = self.properties["code_bytes"]
+        rows = data[codes_at : codes_at + num_primary * width].reshape(num_primary, width)
+        return ids[:num_primary], rows
+
+    def entries(self, number: int, data: UInt8Array) -> tuple[Int64Array, npt.NDArray[np.uint64], int, int]:
+        """Return (ids, rows, num_primary, offset of the codes) of the bytes of list `number`. Raises CorruptFile."""
+        p = self.properties
+        return native.read_list(
+            data, number, p["code_bytes"], p["id_bytes"], p["row_bytes"], str(self._files["postings.blk"].path)
+        )
+
+    def _scan_vectors(self, take: Callable[[Int64Array, UInt8Array], None]) -> tuple[int, int]:
+        width = self.spec.row_bytes
+        step = max(1, _EXACT_CHUNK_BYTES // width)
+        reads = num_bytes = 0
+        for start in range(0, self.num_rows, step):
+            count = min(step, self.num_rows - start)
+            rows, usage = _read(self._files["vectors.blk"], start * width, count * width)
+            ids, id_usage = _read(self._files["row_ids.blk"], start * 8, count * 8)
+            reads, num_bytes = reads + usage.reads + id_usage.reads, num_bytes + usage.bytes + id_usage.bytes
+            take(ids.view(np.int64), rows.reshape(count, width))
+        return reads, num_bytes
+
+
+_FILES_READ = ("postings.blk", "directory.blk", "centroid_index.blk", "vectors.blk", "row_ids.blk", "strings.blk")
+
+
+class _faiss_threads:
+    """faiss's thread count is one per process; searches with different counts at once only lose speed."""
+
+    def __init__(self, count: int) -> None:
+        self._count = count
+
+    def __enter__(self) -> None:
+        if faiss.omp_get_max_threads() != self._count:
+            faiss.omp_set_num_threads(self._count)
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+
+def _read(file: StoredFile, offset_bytes: int, length_bytes: int) -> tuple[UInt8Array, native.ReadUsage]:
+    out = np.empty(length_bytes, np.uint8)
+    return out, file.read_ranges(np.array([offset_bytes]), np.array([length_bytes]), out)
+
+
+def _whole(file: StoredFile) -> UInt8Array:
+    return file.read(0, file.payload_bytes)
+
+
+def _check_k(k: int) -> None:
+    if isinstance(k, bool) or not isinstance(k, int | np.integer) or not 1 <= k <= MOST_K:
+        raise InvalidArgument(f"k: expected 1 to {MOST_K}, found {k!r}")
+
+
+def _usage(usage: native.SearchUsage, queries: int, centroid_us: float, elapsed_us: float) -> SearchUsage:
+    return SearchUsage(
+        queries=queries,
+        reads=usage.reads,
+        bytes=usage.bytes,
+        lists=usage.lists,
+        cache_hits=usage.cache_hits,
+        skipped=usage.skipped,
+        distances=usage.distances,
+        reranked=usage.reranked,
+        waves=usage.waves,
+        device_us=usage.device_us,
+        centroid_us=centroid_us,
+        elapsed_us=elapsed_us,
+    )
+
+
+def _joined(parts: list[Neighbors]) -> Neighbors:
+    total = {name: sum(getattr(part.usage, name) for part in parts) for name in SearchUsage.__dataclass_fields__}
+    return Neighbors(
+        np.concatenate([part.ids for part in parts]),
+        np.concatenate([part.distances for part in parts]),
+        SearchUsage(**total),
+        parts[0].exact_distances,
+        np.concatenate([part.latency_us for part in parts]),
+    )
+
+
+def _nothing(k: int) -> Neighbors:
+    usage = SearchUsage(**dict.fromkeys(SearchUsage.__dataclass_fields__, 0))
+    return Neighbors(np.empty((0, k), np.int64), np.empty((0, k), np.float32), usage, True, np.empty(0, np.float32))
