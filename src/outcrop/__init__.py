@@ -1,6 +1,43 @@
 """Outcrop: a storage tier for vector search and graph learning, larger than memory.
 
 What is small and hot (centroids, hot features) stays in memory; posting lists and packed feature blocks stay on SSD.
+
+    import outcrop
+    db = outcrop.connect("./data", memory="64MiB")
+    photos = db.create_collection("photos", dim=128, dtype="uint8")
+    photos.build(vectors).wait(progress=True)
+    hits = photos.search(queries, k=10, recall=0.95)
 """
 
+import os
+from typing import TYPE_CHECKING
+
+from outcrop.types import Neighbors, Progress, SearchUsage
+
+if TYPE_CHECKING:
+    from outcrop.embedded import Database
+
 __version__ = "0.1.0"
+
+__all__ = ["Neighbors", "Progress", "SearchUsage", "connect"]
+
+
+def connect(
+    path: str | os.PathLike[str],
+    *,
+    memory: str | int = "1GiB",
+    read_only: bool = False,
+    reader: str = "auto",
+    threads: int | None = None,
+    create: bool = True,
+) -> "Database":
+    """Open the root folder `path`, making it when there is none.
+
+    memory: what each opened collection may hold: centroids, directory, checksum tables, buffers of reads in flight, and
+    with the rest a cache of hot posting lists. read_only: nothing is written, so several processes and read-only media
+    will do. reader: auto, io_uring, pread or memory. threads: for building and searching; all cores by default.
+    Raises InvalidArgument, NotFound (with `create=False` or `read_only=True`), CorruptFile, UnsupportedFormat.
+    """
+    from outcrop import embedded  # the engine loads faiss; `import outcrop` alone stays quick
+
+    return embedded.connect(path, memory=memory, read_only=read_only, reader=reader, threads=threads, create=create)

@@ -1,0 +1,287 @@
+"""The engine in this process: a root folder, its collections, building and searching them."""
+
+import contextlib
+import os
+import threading
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any
+
+import numpy.typing as npt
+
+from outcrop.ann import Builder, BuildOptions, CollectionSpec, Index, IndexStatistics
+from outcrop.ann.strings import read_strings
+from outcrop.errors import InvalidArgument, NotFound
+from outcrop.jobs import Job
+from outcrop.store import Accountant, Manifest, MemoryStatistics, ReaderStatistics, Root, StorageReader, parse_bytes
+from outcrop.types import Neighbors, Progress
+
+_DEFAULT_MEMORY = "1GiB"
+_LARGEST_RANGE_BUFFER = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class CollectionInfo:
+    """What a collection is and holds. `version` is None before its first build."""
+
+    name: str
+    spec: CollectionSpec
+    version: int | None
+    num_rows: int
+    disk_bytes: int
+    properties: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class CollectionStatistics:
+    """Where a collection's memory is, how its cache does, and what the reader has read."""
+
+    memory: MemoryStatistics
+    index: IndexStatistics
+    reader: ReaderStatistics
+
+
+class Database:
+    """An open root folder; `outcrop.connect(path)` returns one. A context manager; safe for several threads."""
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        memory: str | int = _DEFAULT_MEMORY,
+        read_only: bool = False,
+        reader: str = "auto",
+        threads: int | None = None,
+        create: bool = True,
+    ) -> None:
+        """Use `outcrop.connect`, which tells the arguments."""
+        self._root = Root.open(path, read_only=read_only, create=create)
+        self.memory_bytes = parse_bytes(memory)
+        self.reader = reader
+        self.threads = threads or os.cpu_count() or 1
+        self._open: dict[str, Collection] = {}
+        self._lock = threading.Lock()
+
+    def create_collection(
+        self, name: str, *, dim: int, metric: str = "l2", dtype: str = "float32", id_type: str = "int64"
+    ) -> "Collection":
+        """Make an empty collection of vectors of dimension `dim`.
+
+        metric: l2, ip or cosine. dtype: of the stored vectors (float32, float16, uint8, int8). id_type: int64 or
+        string. Raises InvalidArgument, AlreadyExists.
+        """
+        spec = CollectionSpec(dim, metric, dtype, id_type)
+        self._root.create_collection(name, spec.to_json())
+        return self.collection(name)
+
+    def collection(self, name: str) -> "Collection":
+        """Return a collection by its name. Raises NotFound."""
+        record = self._root.get_collection(name)
+        with self._lock:
+            held = self._open.get(name)
+            if held is None or held.id != record.id:
+                held = self._open[name] = Collection(self, self._root, name, record.id, record.spec)
+            return held
+
+    def list_collections(self) -> list[CollectionInfo]:
+        """Return all collections, by name."""
+        return [self.collection(record.name).info() for record in self._root.list_collections()]
+
+    def drop_collection(self, name: str) -> None:
+        """Remove a collection. Readers that have it open keep their version until they close it. Raises NotFound."""
+        self._root.drop_collection(name)
+        with self._lock:
+            held = self._open.pop(name, None)
+        if held is not None:
+            held.close()
+        self._root.gc()
+
+    def gc(self) -> list[str]:
+        """Remove files that no version needs and no reader holds; returns their paths, relative to the root."""
+        return self._root.gc()
+
+    def close(self) -> None:
+        """Close all collections."""
+        with self._lock:
+            held, self._open = list(self._open.values()), {}
+        for collection in held:
+            collection.close()
+        self._root.close()
+
+    def __enter__(self) -> "Database":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+class Collection:
+    """Vectors of one dimension and metric. Opens its current version at the first search and keeps it until
+    `refresh`."""
+
+    def __init__(self, database: Database, root: Root, name: str, collection_id: str, spec: dict[str, Any]) -> None:
+        """Use `Database.collection`."""
+        self.name = name
+        self.id = collection_id
+        self.spec = CollectionSpec.from_json(spec)
+        self._database = database
+        self._root = root
+        self._lock = threading.Lock()
+        self._resources: contextlib.ExitStack | None = None
+        self._index: Index | None = None
+        self._reader: StorageReader | None = None
+
+    def build(
+        self,
+        vectors: Any,
+        ids: Any = None,
+        *,
+        memory: str | int = "1GiB",
+        search_memory: str | int | None = None,
+        threads: int | None = None,
+        code: str = "auto",
+        num_centroids: int | None = None,
+        copies: int | None = None,
+        copy_rule: str | None = None,
+        calibration_queries: npt.ArrayLike | None = None,
+        seed: int = 0,
+    ) -> Job[Manifest]:
+        """Build a new version from all vectors and return the job; the old version stays readable until it is there.
+
+        vectors: an array [n, dim], a memory map, what `outcrop.datasets.vectors.open_vectors` returns, or an iterable
+        of batches. ids: int64 [n] (non-negative) or n strings; None numbers the vectors.
+        memory: for the build's arrays. search_memory: what search will be given, from which the number of centroids and
+        copies follows; by default 8 MiB or 5 % of the raw vectors. The rest is for experts: `outcrop.ann.BuildOptions`.
+        A killed or cancelled build resumes when it is called again with the same arguments.
+        Raises InvalidArgument before any work; the job raises InvalidArgument naming the first bad row, Unavailable
+        when another process builds this collection, StorageFailure, Cancelled.
+        """
+        options = BuildOptions(
+            memory_bytes=parse_bytes(memory),
+            search_memory_bytes=None if search_memory is None else parse_bytes(search_memory),
+            num_threads=threads or self._database.threads,
+            code=code,
+            num_centroids=num_centroids,
+            copies=copies,
+            copy_rule=copy_rule,
+            seed=seed,
+            calibration_queries=calibration_queries,
+        )
+        builder = Builder(self.spec, vectors, ids, options, self._database.reader)
+
+        def work(report: Any) -> Manifest:
+            with self._root.begin_version(self.id, builder.job_id(self.id)) as writer:
+                manifest = builder.run(writer, report)
+            self.refresh()
+            self._root.gc()
+            report(Progress("done", 1.0, 0.0))
+            return manifest
+
+        return Job(f"build of {self.name}", work)
+
+    def search(
+        self,
+        queries: npt.ArrayLike,
+        k: int = 10,
+        *,
+        recall: float | None = None,
+        nprobe: int | None = None,
+        rerank: int | None = None,
+        exact: bool = False,
+        threads: int | None = None,
+        share_reads: bool = True,
+    ) -> Neighbors:
+        """Return the k nearest stored vectors of each query, nearest first, with what the search cost.
+
+        queries: one [dim] or many [n, dim], of any numeric dtype. k: 1 to 16,384.
+        recall: the share of the true neighbours to find on average, 0.95 by default; the build has measured what it
+        takes. nprobe, rerank: instead of recall, for experts: posting lists to probe; candidates whose raw vectors are
+        read (0: distances are those of the codes). exact: compare with every vector, from disk.
+        threads: at most those of the connection. share_reads: whether queries of one call share reads.
+        Raises InvalidArgument, NotFound before the first build, CorruptFile, StorageFailure, ResourceExhausted.
+        """
+        index = self._opened()
+        found = index.search(
+            queries,
+            k,
+            recall=recall,
+            nprobe=nprobe,
+            rerank=rerank,
+            exact=exact,
+            threads=threads,
+            share_reads=share_reads,
+        )
+        if self.spec.id_type == "int64":
+            return found
+        strings = read_strings(index.file("strings.blk"), index.num_rows, found.ids)  # type: ignore[arg-type]
+        return Neighbors(strings, found.distances, found.usage, found.exact_distances, found.latency_us)
+
+    def info(self) -> CollectionInfo:
+        """Return what the collection is and holds now."""
+        try:
+            with self._root.open_version(self.id) as lease:
+                manifest = lease.manifest
+        except NotFound:
+            return CollectionInfo(self.name, self.spec, None, 0, 0, {})
+        disk = sum(entry.size_bytes for entry in manifest.files)
+        return CollectionInfo(
+            self.name, self.spec, manifest.version, manifest.properties["num_rows"], disk, manifest.properties
+        )
+
+    def count(self) -> int:
+        """Return how many vectors the current version holds."""
+        return self.info().num_rows
+
+    def statistics(self) -> CollectionStatistics:
+        """Return where the memory is, how the cache does, and what was read."""
+        index = self._opened()
+        assert self._reader is not None
+        return CollectionStatistics(self._reader.memory.statistics(), index.statistics(), self._reader.statistics())
+
+    def clear_cache(self) -> None:
+        """Forget cached lists, as after opening: for measurements of the empty cache."""
+        self._opened().clear_cache()
+
+    def open(self) -> Index:
+        """Open the current version now instead of at the first search, and return its index."""
+        return self._opened()
+
+    def refresh(self) -> None:
+        """Let the next search open the version that is current then."""
+        self.close()
+
+    def close(self) -> None:
+        """Give the version and its memory back. The next search opens the current version."""
+        with self._lock:
+            resources, self._resources, self._index = self._resources, None, None
+        if resources is not None:
+            resources.close()
+
+    def _opened(self) -> Index:
+        with self._lock:
+            if self._index is None:
+                with contextlib.ExitStack() as stack:
+                    self._index = self._open_version(stack)
+                    self._resources = stack.pop_all()
+            return self._index
+
+    def _open_version(self, stack: contextlib.ExitStack) -> Index:
+        lease = stack.enter_context(self._root.open_version(self.id))
+        memory = Accountant(self._database.memory_bytes)
+        buffer_bytes = max(64 << 10, min(_LARGEST_RANGE_BUFFER, memory.budget_bytes // 32))
+        self._reader = stack.enter_context(StorageReader(memory, self._database.reader, buffer_bytes=buffer_bytes))
+        files = {entry.name: entry for entry in lease.manifest.files}
+        properties = lease.manifest.properties
+        index = Index(self.spec, properties, files, lease.folder, self._reader, self._database.threads)
+        return stack.enter_context(index)
+
+
+def connect(path: str | os.PathLike[str], **options: Any) -> Database:
+    """See `outcrop.connect`."""
+    if "://" in str(path):
+        raise InvalidArgument(
+            f"connect: expected a folder, found {path!s}; the gRPC service is not part of this release"
+        )
+    return Database(path, **options)

@@ -1,0 +1,89 @@
+"""Long work: it runs in a thread of its own, tells how far it is, and can be cancelled."""
+
+import sys
+import threading
+from collections.abc import Callable
+from typing import Generic, TypeVar
+
+from outcrop.errors import Cancelled, Unavailable
+from outcrop.types import Progress
+
+Result = TypeVar("Result")
+
+
+class Job(Generic[Result]):
+    """Work in progress. `wait` returns its result or raises its error."""
+
+    def __init__(self, name: str, work: Callable[[Callable[[Progress], None]], Result]) -> None:
+        """Start `work`, which is given a function to report progress to; that function raises Cancelled after
+        `cancel`."""
+        self.name = name
+        self._work = work
+        self._cancelled = threading.Event()
+        self._result: Result | None = None
+        self._error: BaseException | None = None
+        self._progress = Progress("waiting", 0.0, None)
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+        self._thread.start()
+
+    @property
+    def progress(self) -> Progress:
+        """How far it has come."""
+        return self._progress
+
+    @property
+    def done(self) -> bool:
+        """Whether it has ended, well or not."""
+        return not self._thread.is_alive()
+
+    def cancel(self) -> None:
+        """Ask it to stop at the next step. `wait` then raises Cancelled; the same call later resumes what was
+        finished."""
+        self._cancelled.set()
+
+    def wait(self, timeout: float | None = None, progress: bool | Callable[[Progress], None] = False) -> Result:
+        """Return the result when there is one.
+
+        timeout: seconds, then Unavailable is raised and the work goes on. progress: True writes a line to a terminal's
+        standard error; a function is called with each new `Progress`.
+        """
+        show = _line_writer() if progress is True else progress or None
+        shown: Progress | None = None
+        left = timeout
+        while self._thread.is_alive():
+            step = 0.2 if left is None else min(0.2, max(left, 0.0))
+            self._thread.join(step)
+            if show is not None and self._progress is not shown:
+                shown = self._progress
+                show(shown)
+            if left is not None:
+                left -= step
+                if left <= 0 and self._thread.is_alive():
+                    raise Unavailable(f"{self.name}: not finished after {timeout} seconds; it goes on, wait again")
+        if self._error is not None:
+            raise self._error
+        return self._result  # type: ignore[return-value]
+
+    def _run(self) -> None:
+        try:
+            self._result = self._work(self._report)
+        except BaseException as error:  # kept for whoever waits
+            self._error = error
+
+    def _report(self, progress: Progress) -> None:
+        self._progress = progress
+        if self._cancelled.is_set():
+            raise Cancelled(f"{self.name}: cancelled at {progress.fraction:.0%}; the same call resumes it")
+
+
+def _line_writer() -> Callable[[Progress], None] | None:
+    if not sys.stderr.isatty():
+        return None
+
+    def write(progress: Progress) -> None:
+        left = "" if progress.seconds_left is None else f", about {progress.seconds_left:.0f} s left"
+        sys.stderr.write(f"\r\x1b[K{progress.stage}: {progress.fraction:.0%}{left}")
+        if progress.fraction >= 1:
+            sys.stderr.write("\n")
+
+    return write
