@@ -6,8 +6,10 @@ from typing import Annotated
 
 import typer
 
+from outcrop.cli.build import build
 from outcrop.cli.command import JsonOption, Options, PathOption, QuietOption, VerboseOption, add_command
 from outcrop.cli.doctor import doctor
+from outcrop.cli.search import search
 
 app = typer.Typer(
     name="outcrop",
@@ -40,7 +42,8 @@ def _options(
     ctx.obj = Options(path, as_json, quiet, verbose)
 
 
-add_command(app, doctor)
+for _command in (build, search, doctor):
+    add_command(app, _command)
 
 
 def main() -> None:

@@ -70,7 +70,9 @@ class Builder:
         options.pop("calibration_queries"), options.pop("num_threads")
         source_path = getattr(self._vectors, "path", None)
         stamp = [str(Path(source_path).resolve()), Path(source_path).stat().st_mtime_ns] if source_path else []
+        num_rows = getattr(self._vectors, "num_rows", None)  # of a file, perhaps only the first rows are given
         shape = [int(self._vectors.shape[0]), str(self._vectors.dtype)] if isinstance(self._vectors, np.ndarray) else []
+        shape += [] if num_rows is None else [int(num_rows)]
         digest.update(json.dumps([self._spec.to_json(), options, stamp, shape]).encode())
         if isinstance(self._vectors, np.ndarray):
             digest.update(np.ascontiguousarray(self._vectors[:: max(1, len(self._vectors) // 64)]).tobytes())
