@@ -1,0 +1,63 @@
+"""The benchmarks of search and build run, on little data."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+BENCH = Path(__file__).parents[2] / "bench"
+
+
+@pytest.fixture(scope="module")
+def search_cold(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    out = tmp_path_factory.mktemp("out")
+    _run("search_cold", "--small", "--recall", "0.95", "--out", str(out))
+    found: dict[str, Any] = json.loads((out / "generated.json").read_text())
+    found["plots"] = sorted(path.name for path in out.glob("*.png"))
+    return found
+
+
+def test_search_is_measured_cold_and_warm_alone_and_in_batches_from_each_number_of_threads(
+    search_cold: dict[str, Any],
+) -> None:
+    ours = [record for record in search_cold["records"] if record["system"] == "outcrop"]
+
+    assert {(r["state"], r["calls"], r["threads"]) for r in ours} == {
+        (state, calls, threads) for state in ("cold", "warm") for calls in ("one", "batch") for threads in (1, 2)
+    }
+    assert all(r["recall"] >= 0.9 and r["qps"] > 0 and r["p50_us"] <= r["p99_us"] for r in ours)
+
+
+def test_a_cold_query_reads_all_it_needs_whatever_the_threads(search_cold: dict[str, Any]) -> None:
+    cold = [r for r in search_cold["records"] if r["system"] == "outcrop" and r["state"] == "cold"]
+    single = [(r["reads"], r["bytes"], r["pages"]) for r in cold if r["calls"] == "one"]
+
+    assert single[0] == single[1]
+    assert single[0][0] >= 1
+    assert all(r["cache_hits"] == 0 for r in cold)
+
+
+def test_peers_of_the_same_run_find_their_neighbours_too(search_cold: dict[str, Any]) -> None:
+    best: dict[str, float] = {}
+    for record in search_cold["records"]:
+        best[record["system"]] = max(best.get(record["system"], 0.0), record["recall"])
+
+    assert set(best) == {"outcrop", "faiss IVF in memory", "faiss IVF on disk", "faiss HNSW in memory"}
+    assert min(best.values()) >= 0.9
+
+
+def test_results_say_where_they_come_from_and_are_drawn(search_cold: dict[str, Any]) -> None:
+    assert {"cpu", "kernel", "reader", "device_model", "commit", "command"} <= set(search_cold["environment"])
+    assert search_cold["builds"][0]["disk_multiple"] > 1
+    pytest.importorskip("matplotlib")
+    assert search_cold["plots"] == ["generated-uint8.png"]
+
+
+def _run(bench: str, *arguments: str) -> str:
+    command = [sys.executable, str(BENCH / bench / "run.py"), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
