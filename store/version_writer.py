@@ -50,9 +50,12 @@ class VersionWriter:
     def save_state(self, state: dict[str, Any]) -> None:
         """Remember JSON for the process that resumes this job; durable when it returns.
 
-        What it speaks of must have been synced before, as `BlockWriter.finish` does.
+        The files that it speaks of must have been synced before, as `BlockWriter.finish` does; their names in `folder`
+        and `scratch` are synced here. Raises InvalidArgument for work without a job id, StorageFailure.
         """
         job = dataclasses.replace(self._job(), state=state)
+        os_calls.sync_folder(self.folder)
+        os_calls.sync_folder(self.scratch)
         with self._records.write() as change:
             change.put_job(job)
 
@@ -115,6 +118,8 @@ class VersionWriter:
             self._take_back(self._register(self.job_id))
         os_calls.make_folder(self.folder)
         os_calls.make_folder(self.scratch)
+        os_calls.sync_folder(self._work)
+        os_calls.sync_folder(self._layout.tmp)
 
     def _register(self, job_id: str) -> JobRecord:
         """Return the job's record, making it when this is its beginning."""

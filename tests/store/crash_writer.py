@@ -23,7 +23,7 @@ def commit_next(root: Root, collection_id: str) -> int:
                 file.append(payload_of(number))
                 entries.append(file.finish())
             if job_id:
-                writer.save_state({"done": name})
+                writer.save_state({"done": [entry.to_json() for entry in entries]})
         return writer.commit(entries, {"number": number}).version
 
 
