@@ -10,5 +10,15 @@ from outcrop.ann.build import Builder, BuildOptions
 from outcrop.ann.calibrate import recall_at_k
 from outcrop.ann.index import Index, IndexStatistics
 from outcrop.ann.spec import CollectionSpec
+from outcrop.ann.verify import VerifyReport, verify_index
 
-__all__ = ["BuildOptions", "Builder", "CollectionSpec", "Index", "IndexStatistics", "recall_at_k"]
+__all__ = [
+    "BuildOptions",
+    "Builder",
+    "CollectionSpec",
+    "Index",
+    "IndexStatistics",
+    "VerifyReport",
+    "recall_at_k",
+    "verify_index",
+]

@@ -160,6 +160,11 @@ class Index:
         """Whether the lists hold the vectors themselves."""
         return "vectors.blk" not in self._files
 
+    @property
+    def file_names(self) -> list[str]:
+        """The files of the version that are open."""
+        return list(self._files)
+
     def file(self, name: str) -> StoredFile:
         """Return an open file of the version."""
         return self._files[name]

@@ -10,6 +10,7 @@ from outcrop.cli.build import build
 from outcrop.cli.command import JsonOption, Options, PathOption, QuietOption, VerboseOption, add_command
 from outcrop.cli.doctor import doctor
 from outcrop.cli.search import search
+from outcrop.cli.verify import verify
 
 app = typer.Typer(
     name="outcrop",
@@ -42,7 +43,7 @@ def _options(
     ctx.obj = Options(path, as_json, quiet, verbose)
 
 
-for _command in (build, search, doctor):
+for _command in (build, search, verify, doctor):
     add_command(app, _command)
 
 

@@ -221,6 +221,7 @@ class Builder:
             "copy_rule": str(trial.rule),
             "trials": self._trials[1:],
             "search_memory_bytes": sizes.search_memory_bytes,
+            "numbered_ids": source.ids is None,
             "raw_bytes": source.num_rows * self._spec.row_bytes,
         }
 

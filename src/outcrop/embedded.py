@@ -2,18 +2,32 @@
 
 import contextlib
 import os
+import tempfile
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 import numpy.typing as npt
 
-from outcrop.ann import Builder, BuildOptions, CollectionSpec, Index, IndexStatistics
+from outcrop.ann import Builder, BuildOptions, CollectionSpec, Index, IndexStatistics, VerifyReport, verify_index
 from outcrop.ann.strings import read_strings
-from outcrop.errors import InvalidArgument, NotFound
+from outcrop.errors import CorruptFile, InvalidArgument, NotFound
 from outcrop.jobs import Job
-from outcrop.store import Accountant, Manifest, MemoryStatistics, ReaderStatistics, Root, StorageReader, parse_bytes
+from outcrop.store import (
+    Accountant,
+    Manifest,
+    MemoryStatistics,
+    Problem,
+    ReaderStatistics,
+    Root,
+    StorageReader,
+    VersionLease,
+    parse_bytes,
+    verify_version,
+)
 from outcrop.types import Neighbors, Progress
 
 _DEFAULT_MEMORY = "1GiB"
@@ -22,7 +36,7 @@ _LARGEST_RANGE_BUFFER = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class CollectionInfo:
-    """What a collection is and holds. `version` is None before its first build."""
+    """What a collection is and holds. `version` is None before its first build. files: sizes in bytes by name."""
 
     name: str
     spec: CollectionSpec
@@ -30,6 +44,7 @@ class CollectionInfo:
     num_rows: int
     disk_bytes: int
     properties: dict[str, Any]
+    files: dict[str, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +97,10 @@ class Database:
             if held is None or held.id != record.id:
                 held = self._open[name] = Collection(self, self._root, name, record.id, record.spec)
             return held
+
+    def collection_names(self) -> list[str]:
+        """Return the names of all collections, sorted. Opens none, so it works when some are damaged."""
+        return [record.name for record in self._root.list_collections()]
 
     def list_collections(self) -> list[CollectionInfo]:
         """Return all collections, by name."""
@@ -224,10 +243,15 @@ class Collection:
             with self._root.open_version(self.id) as lease:
                 manifest = lease.manifest
         except NotFound:
-            return CollectionInfo(self.name, self.spec, None, 0, 0, {})
-        disk = sum(entry.size_bytes for entry in manifest.files)
+            return CollectionInfo(self.name, self.spec, None, 0, 0, {}, {})
         return CollectionInfo(
-            self.name, self.spec, manifest.version, manifest.properties["num_rows"], disk, manifest.properties
+            self.name,
+            self.spec,
+            manifest.version,
+            manifest.properties["num_rows"],
+            manifest.size_bytes,
+            manifest.properties,
+            {entry.name: entry.size_bytes for entry in manifest.files},
         )
 
     def count(self) -> int:
@@ -239,6 +263,59 @@ class Collection:
         index = self._opened()
         assert self._reader is not None
         return CollectionStatistics(self._reader.memory.statistics(), index.statistics(), self._reader.statistics())
+
+    def verify(
+        self, *, memory: str | int = "256MiB", progress: Callable[[Progress], object] | None = None
+    ) -> VerifyReport:
+        """Read every byte of the current version and report all that is wrong with it.
+
+        First every checksum; then, when those are right, that every vector can be found: each row is primary in
+        exactly one list, ids occur once, copies agree, counts and bounds are true. memory: for reading and sorting;
+        about 30 bytes per entry go to a temporary folder. progress: called with how far it is.
+        Raises NotFound before the first build, StorageFailure, ResourceExhausted, UnsupportedFormat.
+        """
+        report = progress or (lambda _: None)
+        try:
+            lease = self._root.open_version(self.id)
+        except CorruptFile as error:
+            return VerifyReport(self.name, None, 0, 0, 0, 0, False, (Problem("version", None, str(error)),))
+        with lease, tempfile.TemporaryDirectory(prefix="outcrop-verify-") as scratch:
+            manifest = lease.manifest
+            budget = Accountant(parse_bytes(memory))
+            with StorageReader(budget, self._database.reader, buffer_bytes=_LARGEST_RANGE_BUFFER) as reader:
+                total = max(1, manifest.size_bytes)
+                tick = lambda done: report(Progress("checksums", 0.5 * done / total, None))  # noqa: E731
+                problems = list(verify_version(lease, reader, tick))
+                checked = not problems
+                if checked:
+                    tick = lambda done: report(Progress("lists", 0.5 + 0.5 * done, None))  # noqa: E731
+                    problems = self._list_problems(lease, reader, Path(scratch), tick)
+            return VerifyReport(
+                self.name,
+                manifest.version,
+                manifest.properties["num_rows"],
+                manifest.properties["num_entries"],
+                len(manifest.files),
+                manifest.size_bytes,
+                checked,
+                tuple(problems),
+            )
+
+    def _list_problems(
+        self, lease: VersionLease, reader: StorageReader, scratch: Path, tick: Callable[[float], object]
+    ) -> list[Problem]:
+        files = {entry.name: entry for entry in lease.manifest.files}
+        problems: list[Problem] = []
+        try:
+            with (
+                Index(self.spec, lease.manifest.properties, files, lease.folder, reader, 1, cache=False) as index,
+                reader.open(lease.path("centroids.blk"), files["centroids.blk"]) as centroids,
+            ):
+                memory_bytes = max(1 << 20, reader.memory.statistics().available_bytes)
+                problems.extend(verify_index(index, centroids, scratch, memory_bytes, tick))
+        except CorruptFile as error:
+            problems.append(Problem("version", None, str(error)))
+        return problems
 
     def clear_cache(self) -> None:
         """Forget cached lists, as after opening: for measurements of the empty cache."""
