@@ -8,7 +8,9 @@ import typer
 
 from outcrop.cli.build import build
 from outcrop.cli.command import JsonOption, Options, PathOption, QuietOption, VerboseOption, add_command
+from outcrop.cli.dataset import group as dataset
 from outcrop.cli.doctor import doctor
+from outcrop.cli.inspect import inspect
 from outcrop.cli.search import search
 from outcrop.cli.verify import verify
 
@@ -43,8 +45,9 @@ def _options(
     ctx.obj = Options(path, as_json, quiet, verbose)
 
 
-for _command in (build, search, verify, doctor):
+for _command in (build, search, inspect, verify, doctor):
     add_command(app, _command)
+app.add_typer(dataset, name="dataset", help="Make, convert, look at and fetch files of vectors.")
 
 
 def main() -> None:
