@@ -58,6 +58,28 @@ def test_results_say_where_they_come_from_and_are_drawn(search_cold: dict[str, A
     assert search_cold["plots"] == ["generated-uint8.png"]
 
 
+@pytest.fixture(scope="module")
+def build(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    scratch = tmp_path_factory.mktemp("scratch")
+    arguments = ("--rows", "4000", "--dim", "32", "--json", "--scratch", str(scratch))
+    found: dict[str, Any] = json.loads(_run("build", *arguments))
+    return found
+
+
+def test_a_build_is_measured_stage_by_stage_within_its_memory_and_beside_faiss(build: dict[str, Any]) -> None:
+    assert {"scan", "cluster", "assign", "pack", "calibrate", "commit"} <= set(build["stages"])
+    assert 0 < build["peak_anonymous_bytes"] <= build["peak_bytes"] < build["memory_bytes"] + (256 << 20)
+    assert build["total"]["asked_to_write"] >= build["disk_bytes"] > build["raw_bytes"]
+    assert build["peers"][0]["resident_bytes"] > 0
+
+
+def test_a_build_shows_the_trade_of_disk_against_reads(build: dict[str, Any]) -> None:
+    nearest = {t["copies"]: t for t in build["trials"] if t["rule"][0] == "nearest"}
+
+    assert nearest[1]["disk_multiple"] < nearest[2]["disk_multiple"] < nearest[3]["disk_multiple"]
+    assert nearest[1]["nprobe"] > nearest[3]["nprobe"]
+
+
 def _run(bench: str, *arguments: str) -> str:
     command = [sys.executable, str(BENCH / bench / "run.py"), *arguments]
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout
