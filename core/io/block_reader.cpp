@@ -1,8 +1,6 @@
 #include "io/block_reader.hpp"
 
-#include <cerrno>
 #include <cstdlib>
-#include <optional>
 
 #include "error.hpp"
 #include "io/file_table.hpp"
@@ -21,9 +19,9 @@ struct Choice {
 };
 
 Choice choose_automatically(const ReaderOptions& options) {
-  const std::string refusal = io_uring_refusal(options);
-  if (refusal.empty()) return {ReaderKind::io_uring, "io_uring works here"};
-  return {ReaderKind::pread, refusal + "; using pread"};
+  const auto refusal = io_uring_refusal(options);
+  if (!refusal) return {ReaderKind::io_uring, "io_uring works here"};
+  return {ReaderKind::pread, std::string(refusal->what()) + "; using pread"};
 }
 
 Choice choose(const ReaderOptions& options) {
@@ -45,8 +43,7 @@ void check_range(const char* name, uint32_t value, uint32_t most) {
 std::shared_ptr<BlockReader> make(ReaderKind kind, const ReaderOptions& options) {
   if (kind == ReaderKind::pread) return make_pread_reader(options);
   if (kind == ReaderKind::memory) return make_memory_reader(options);
-  const std::string refusal = io_uring_refusal(options);
-  if (!refusal.empty()) throw StorageFailure(ENOSYS, refusal);
+  if (const auto refusal = io_uring_refusal(options)) throw *refusal;
   return make_io_uring_reader(options);
 }
 

@@ -1,5 +1,6 @@
 // One aligned region of memory under a stated capacity, lent out in pieces to reads. It is one mapping, so that
-// io_uring can register it once. Pages that were never lent cost no memory.
+// io_uring can register it once. Pages that were never lent cost no memory, unless the arena is registered, which pins
+// all of it.
 #pragma once
 
 #include <cstddef>

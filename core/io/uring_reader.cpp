@@ -53,6 +53,8 @@ class UringQueue final : public ReadQueue {
     const int result = set_up(options.queue_depth, &ring_);
     if (result < 0) throw StorageFailure(-result, std::string("io_uring: set-up: ") + std::strerror(-result));
     for (size_t slot = slots_.size(); slot > 0; --slot) free_slots_.push_back(static_cast<uint32_t>(slot - 1));
+    prepared_.reserve(slots_.size());
+    refused_.reserve(slots_.size());
     if (registered != nullptr) register_buffers(*registered);
   }
 
@@ -232,14 +234,15 @@ class UringReader final : public BlockReader {
 
 }  // namespace
 
-std::string io_uring_refusal(const ReaderOptions& options) {
+std::optional<StorageFailure> io_uring_refusal(const ReaderOptions& options) {
   io_uring ring{};
   const int injected = options.faults ? options.faults->setup_error() : 0;
   const int result = injected != 0 ? -injected : set_up(options.queue_depth, &ring);
-  if (result < 0) return std::string("io_uring: setup refused: ") + std::strerror(-result);
+  if (result < 0) return StorageFailure(-result, std::string("io_uring: setup refused: ") + std::strerror(-result));
   const bool supported = reads_are_supported(&ring);
   io_uring_queue_exit(&ring);
-  return supported ? "" : "io_uring: this kernel's io_uring has no plain read (Linux 5.6 has)";
+  if (supported) return std::nullopt;
+  return StorageFailure(ENOSYS, "io_uring: this kernel's io_uring has no plain read (Linux 5.6 has)");
 }
 
 std::shared_ptr<BlockReader> make_io_uring_reader(const ReaderOptions& options) {
@@ -252,11 +255,11 @@ std::shared_ptr<BlockReader> make_io_uring_reader(const ReaderOptions& options) 
 
 namespace outcrop {
 
-std::string io_uring_refusal(const ReaderOptions&) { return "io_uring: this build was made without liburing"; }
-
-std::shared_ptr<BlockReader> make_io_uring_reader(const ReaderOptions& options) {
-  throw StorageFailure(ENOSYS, io_uring_refusal(options));
+std::optional<StorageFailure> io_uring_refusal(const ReaderOptions&) {
+  return StorageFailure(ENOSYS, "io_uring: this build was made without liburing");
 }
+
+std::shared_ptr<BlockReader> make_io_uring_reader(const ReaderOptions& options) { throw *io_uring_refusal(options); }
 
 }  // namespace outcrop
 

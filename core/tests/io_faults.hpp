@@ -5,6 +5,7 @@
 #include <functional>
 #include <mutex>
 
+#include "error.hpp"
 #include "io/block_reader.hpp"
 #include "io/read_faults.hpp"
 
@@ -31,7 +32,13 @@ struct Faults final : ReadFaults {
 
 // io_uring is in this build and this kernel lets us have it.
 inline bool io_uring_works() {
-  static const bool works = BlockReader::open()->reason().find("io_uring works") != std::string::npos;
+  static const bool works = [] {
+    try {
+      return BlockReader::open({.kind = ReaderKind::io_uring}) != nullptr;
+    } catch (const StorageFailure&) {
+      return false;
+    }
+  }();
   return works;
 }
 

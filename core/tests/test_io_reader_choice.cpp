@@ -13,8 +13,15 @@ namespace outcrop::testing {
 namespace {
 
 struct Environment {
-  explicit Environment(const char* value) { ::setenv("OUTCROP_READER", value, 1); }
-  ~Environment() { ::unsetenv("OUTCROP_READER"); }
+  explicit Environment(const char* value) {
+    if (const char* before = std::getenv(kName)) before_ = before;
+    ::setenv(kName, value, 1);
+  }
+  ~Environment() { ::setenv(kName, before_.c_str(), 1); }  // empty counts as unset
+
+ private:
+  static constexpr const char* kName = "OUTCROP_READER";
+  std::string before_;
 };
 
 // Reads 16 blocks, 4 at a time, and returns the number that arrived whole.
@@ -46,6 +53,7 @@ struct Fixture {
 };
 
 TEST(automatic_choice_takes_pread_where_io_uring_is_refused_and_says_why) {
+  Environment environment("");
   Fixture f;
   f.faults->setup = EPERM;
   const auto reader = BlockReader::open({.faults = f.faults});

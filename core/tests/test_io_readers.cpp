@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <cstdio>
 #include <cstdlib>
 #include <cstring>
 #include <functional>
@@ -63,6 +64,13 @@ struct Fixture {
 void for_each_reader(const std::function<void(ReaderKind)>& test) {
   for (ReaderKind kind : {ReaderKind::io_uring, ReaderKind::pread, ReaderKind::memory})
     if (kind != ReaderKind::io_uring || io_uring_works()) test(kind);
+}
+
+TEST(the_readers_under_test_are_told) {
+  std::string names;
+  for_each_reader([&](ReaderKind kind) { names += std::string(" ") + to_string(kind); });
+  std::printf("readers under test:%s\n", names.c_str());
+  CHECK(names.find("pread memory") != std::string::npos);
 }
 
 TEST(every_reader_gives_the_bytes_of_random_reads_many_in_flight) {
