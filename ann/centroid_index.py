@@ -4,14 +4,17 @@ Exhaustive for few, an inverted file for more, HNSW for very many. What search n
 alone.
 """
 
+from collections.abc import Iterator
 from typing import Any
 
 import faiss
 import numpy as np
+import numpy.typing as npt
 
+from outcrop import native
 from outcrop.ann.spec import CollectionSpec
 from outcrop.errors import CorruptFile
-from outcrop.types import Float32Array, UInt8Array
+from outcrop.types import Float32Array, Int64Array, UInt8Array
 
 # Up to here one pass over all centroids takes less than 50 us at 128 dimensions.
 _MOST_FOR_FLAT = 4096
@@ -94,10 +97,54 @@ class CentroidIndex:
         Distances are squared Euclidean for l2 and cosine, negated inner products for ip: smaller is nearer.
         """
         nprobe = min(nprobe, self.num_centroids)
+        between = self._between_bytes(queries)
+        if between.all() and len(queries):
+            return self._search_between_bytes(queries, nprobe)
         distances, found = self._index.search(queries, nprobe, params=self._parameters(nprobe))
         if self._spec.metric == "ip":
             distances = -distances
-        return np.ascontiguousarray(distances), found.astype(np.int32)
+        distances, found = np.ascontiguousarray(distances), found.astype(np.int32)
+        if between.any():
+            distances[between], found[between] = self._search_between_bytes(queries[between], nprobe)
+        return distances, found
+
+    def _between_bytes(self, queries: Float32Array) -> npt.NDArray[np.bool_]:
+        """Which queries do not consist of bytes while the centroids do. faiss would cut off their fractions, and what
+        is out of a byte's range would come back at its other end."""
+        if not self._spec.is_byte:
+            return np.zeros(len(queries), np.bool_)
+        bounds = np.iinfo(self._spec.dtype)
+        fits = (np.rint(queries) == queries) & (queries >= bounds.min) & (queries <= bounds.max)
+        fitting: npt.NDArray[np.bool_] = fits.all(axis=1)
+        return ~fitting
+
+    def _search_between_bytes(
+        self, queries: Float32Array, nprobe: int
+    ) -> tuple[Float32Array, np.ndarray[Any, np.dtype[np.int32]]]:
+        """Compare queries with all centroids, by the core's kernel for float32 queries."""
+        signed = self._spec.dtype == "int8"
+        distances = np.empty((len(queries), self.num_centroids), np.float32)
+        for numbers, stored in self._stored_bytes():
+            rows = (stored ^ np.uint8(128)).view(np.int8) if signed else stored
+            for query, out in zip(queries, distances, strict=True):
+                out[numbers] = native.distances(query, rows, self._spec.core_metric)
+        order = np.argsort(distances, axis=1, kind="stable")[:, :nprobe]
+        return np.take_along_axis(distances, order, axis=1), order.astype(np.int32)
+
+    def _stored_bytes(self) -> Iterator[tuple[Int64Array, UInt8Array]]:
+        """Yield (numbers int64 [m], bytes uint8 [m, dim] as faiss keeps them: int8 is shifted by 128) of all
+        centroids."""
+        index, dim = self._index, self._spec.dim
+        if isinstance(index, faiss.IndexIVF):
+            for number in range(index.nlist):
+                if count := int(index.invlists.list_size(number)):
+                    ids = faiss.rev_swig_ptr(index.invlists.get_ids(number), count)
+                    stored = faiss.rev_swig_ptr(index.invlists.get_codes(number), count * dim)
+                    yield ids, stored.reshape(count, dim)
+            return
+        flat = faiss.downcast_index(index.storage) if isinstance(index, faiss.IndexHNSW) else index
+        stored = faiss.rev_swig_ptr(flat.codes.data(), self.num_centroids * dim)
+        yield np.arange(self.num_centroids), stored.reshape(self.num_centroids, dim)
 
     def reconstructed(self) -> Float32Array:
         """Return the centroids as the index sees them, float32 [n, dim]: radii are measured from these."""

@@ -80,6 +80,8 @@ def choose_rule(trials: list[Trial], allowed_copies: float) -> Trial:
 def _needed_nprobe(probes: Int32Array, holders: Int32Array, truth: Truth) -> int:
     """Return how many of the nearest centroids hold 95 % of the true neighbours."""
     neighbors = truth.ids[:, :_K]
+    if not len(truth.neighbor_ids):  # a set of one vector, which is the query itself
+        return 1
     at = np.searchsorted(truth.neighbor_ids, np.maximum(neighbors, truth.neighbor_ids[0]))
     ranks = np.full(neighbors.shape, probes.shape[1], np.int64)
     for query in range(len(probes)):
