@@ -34,6 +34,9 @@ _BUFFER_SHARE = 0.4
 _MOST_BUFFER_BYTES = 8 << 20
 _READS_PER_BATCH_GROUP = 16
 _EXACT_CHUNK_BYTES = 1 << 20
+# What the candidates of a thread's queries in flight may take: with a large k or rerank there are fewer such queries.
+_SELECTION_BYTES = 1 << 20
+_BYTES_PER_CANDIDATE = 48
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,11 +245,12 @@ class Index:
         return _joined(parts) if len(parts) > 1 else parts[0] if parts else _nothing(policy.k)
 
     def _policy(self, k: int, recall: float | None, nprobe: int | None, rerank: int | None) -> Policy:
+        if rerank is not None:
+            _check_count("rerank", rerank, 0)
         if nprobe is not None:
             if recall is not None:
                 raise InvalidArgument("search: recall and nprobe exclude each other; give one of them")
-            if nprobe < 1:
-                raise InvalidArgument(f"nprobe: expected at least 1, found {nprobe}")
+            _check_count("nprobe", nprobe, 1)
             default = 0 if self.lossless else max(4 * k, 40)
             policy = Policy(k, 1.0, nprobe, default if rerank is None else rerank)
         else:
@@ -286,8 +290,10 @@ class Index:
         options.patience = policy.patience
         options.gap_bytes = self.device.gap_bytes
         # Queries that share reads wait for each other's waves: groups stay small unless there are many queries.
-        options.group_size = max(1, min(_READS_PER_BATCH_GROUP, num_queries // (4 * threads)))
-        options.groups_in_flight = 4
+        group_size = max(1, min(_READS_PER_BATCH_GROUP, num_queries // (4 * threads)))
+        held = _SELECTION_BYTES // (_BYTES_PER_CANDIDATE * (options.k + max(options.k, options.rerank)))
+        options.groups_in_flight = max(1, min(4, held))
+        options.group_size = max(1, min(group_size, held // options.groups_in_flight))
         options.num_threads = threads
         options.read_cost_us = self.device.read_cost_us
         options.byte_cost_us = self.device.byte_cost_us
@@ -400,6 +406,11 @@ def _whole(file: StoredFile) -> UInt8Array:
 def _check_k(k: int) -> None:
     if isinstance(k, bool) or not isinstance(k, int | np.integer) or not 1 <= k <= MOST_K:
         raise InvalidArgument(f"k: expected 1 to {MOST_K}, found {k!r}")
+
+
+def _check_count(name: str, value: int, least: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
+        raise InvalidArgument(f"{name}: expected a number of at least {least}, found {value!r}")
 
 
 def _usage(usage: native.SearchUsage, queries: int, centroid_us: float, elapsed_us: float) -> SearchUsage:

@@ -13,6 +13,8 @@ import numpy.typing as npt
 from outcrop.errors import InvalidArgument
 from outcrop.types import Float32Array
 
+# Where nothing is known of the codes, as many candidates as core's selection holds are re-ranked.
+_MOST_RERANK = 16_384
 TARGETS = (0.8, 0.85, 0.9, 0.95, 0.97, 0.98, 0.99, 0.995, 0.999)
 
 
@@ -74,12 +76,13 @@ class PolicyTable:
         if not 0 < recall <= 1:
             raise InvalidArgument(f"recall: expected above 0 and at most 1, found {recall!r}")
         measured = sorted({policy.k for policy in self.policies})
+        everything = Policy(k, 1.0, num_centroids, _MOST_RERANK)
         if not measured:
-            return Policy(k, 1.0, num_centroids, 4 * k)
+            return everything
         basis = next((m for m in measured if m >= k), measured[-1])
         reached = [policy for policy in self.policies if policy.k == basis and policy.recall >= recall]
         if not reached:
-            return Policy(k, 1.0, num_centroids, 4 * k)
+            return everything
         best = min(reached, key=lambda policy: policy.device_us)
         if k <= basis:
             return best

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cassert>
 #include <cmath>
+#include <numeric>
 
 namespace outcrop {
 
@@ -190,15 +191,21 @@ bool QueryGroup::plan_rerank() {
   return true;
 }
 
-// A candidate whose lower bound is above the k-th upper bound cannot be among the k nearest. Both bounds follow from
-// |distance(q, x) - distance(q, decoded x)| <= |x - decoded x|, for Euclidean distances; inner products keep all.
+// A candidate whose lower bound is above the k-th upper bound cannot be among the k nearest. With x' the decoded x:
+// ||q - x| - |q - x'|| <= |x - x'| for Euclidean distances, |q.x - q.x'| <= |q| |x - x'| for inner products.
 void QueryGroup::select_candidates(uint32_t q) {
   std::vector<Neighbor> candidates = queries_[q].best.sorted();
+  const bool l2 = index_.metric == Metric::l2;
+  auto comparable = [l2](const Neighbor& n) { return l2 ? std::sqrt(n.distance) : n.distance; };
   float limit = std::numeric_limits<float>::infinity();
-  if (index_.metric == Metric::l2 && candidates.size() > options_.k)
-    limit = std::sqrt(candidates[options_.k - 1].distance) + 2 * index_.code_error * 1.001f;
+  if (candidates.size() > options_.k) {
+    const float* x = batch_.queries + queries_[q].number * index_.dim;
+    const float scale = l2 ? 1 : std::sqrt(std::inner_product(x, x + index_.dim, x, 0.0f));
+    const float kth = comparable(candidates[options_.k - 1]);
+    limit = kth + 2 * scale * index_.code_error * 1.001f + 1e-5f * std::abs(kth);
+  }
   for (const Neighbor& candidate : candidates) {
-    if (index_.metric == Metric::l2 && std::sqrt(candidate.distance) > limit) break;
+    if (comparable(candidate) > limit) break;
     row_asks_.push_back({candidate.row, candidate.id, q});
   }
 }
