@@ -5,14 +5,17 @@ chunk.
 
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
 from outcrop.types import AnyArray, Int64Array
+
+# A batch of vectors becomes float32 on its way, which is four times as much for bytes.
+_MOST_BATCH_BYTES = 8 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +37,25 @@ def write_atomically(path: Path, data: bytes) -> None:
     temporary = path.with_name(path.name + ".tmp")
     with temporary.open("wb") as file:
         file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+
+
+def save_array(path: Path, array: AnyArray) -> None:
+    """Like `write_atomically`, for a `.npy` file."""
+    _save_durably(path, lambda file: np.save(file, array))
+
+
+def save_arrays(path: Path, **arrays: AnyArray) -> None:
+    """Like `write_atomically`, for a `.npz` file."""
+    _save_durably(path, lambda file: np.savez(file, **arrays))
+
+
+def _save_durably(path: Path, save: Callable[[BinaryIO], None]) -> None:
+    temporary = path.with_name(path.name + ".tmp")
+    with temporary.open("wb") as file:
+        save(file)
         file.flush()
         os.fsync(file.fileno())
     temporary.replace(path)
@@ -116,7 +138,9 @@ class SortedRuns:
         ]
 
     def batches(self, first: int, batch_records: int) -> Iterator[list[AnyArray]]:
-        """Yield the records of one partition, in the order of appending, at most `batch_records` at a time."""
+        """Yield the records of one partition, in the order of appending, at most `batch_records` at a time; fewer when
+        records are so long that a batch would be large."""
+        batch_records = max(1, min(batch_records, _MOST_BATCH_BYTES // self._record_bytes))
         for number, counts in enumerate(self._counts):
             begin, count, total = int(counts[:first].sum()), int(counts[first]), int(counts.sum())
             for start in range(0, count, batch_records):

@@ -19,12 +19,20 @@ def check_strings(ids: Any) -> list[str]:
     strings = list(ids)
     seen: dict[str, int] = {}
     for row, value in enumerate(strings):
-        if not isinstance(value, str) or not value or len(value.encode()) > _LONGEST_BYTES:
+        if not 1 <= _encoded_bytes(value) <= _LONGEST_BYTES:
             raise InvalidArgument(f"ids: row {row}: expected text of 1 to {_LONGEST_BYTES} bytes, found {value!r:.80}")
         first = seen.setdefault(value, row)
         if first != row:
             raise InvalidArgument(f"ids: row {row}: id {value!r:.80} stands in row {first} already")
     return [str(value) for value in strings]
+
+
+def _encoded_bytes(value: Any) -> int:
+    """Return the length in UTF-8, 0 for what has none: other types, and text with lone surrogates."""
+    try:
+        return len(value.encode()) if isinstance(value, str) else 0
+    except UnicodeEncodeError:
+        return 0
 
 
 def write_strings(path: Path, strings: list[str]) -> FileEntry:

@@ -1,13 +1,14 @@
 """The file of a build that says which centroids hold each vector."""
 
 import json
+import os
 from pathlib import Path
 
 import numpy as np
 
 from outcrop.ann.build.assignment import Int32Array, Neighbourhood, Rule, distances_of
 from outcrop.ann.build.scan import Tick
-from outcrop.ann.scratch import SortedRuns, write_atomically
+from outcrop.ann.scratch import SortedRuns, save_array, write_atomically
 from outcrop.ann.spec import as_float32
 from outcrop.types import Float32Array, Int64Array
 
@@ -61,9 +62,9 @@ class AssignmentFile:
         return chosen
 
     def _save(self, rows_done: int) -> None:
-        temporary = self._radius_path.with_suffix(".tmp.npy")
-        np.save(temporary, self.radius)
-        temporary.replace(self._radius_path)
+        with self._path.open("rb") as file:
+            os.fsync(file.fileno())
+        save_array(self._radius_path, self.radius)
         write_atomically(self._note, json.dumps({"rows_done": rows_done}).encode())
         self.rows_done = rows_done
 

@@ -12,7 +12,7 @@ from outcrop.ann.build.options import Sizes
 from outcrop.ann.build.scan import Tick
 from outcrop.ann.build.source import BuildInput
 from outcrop.ann.cluster import LeafTarget, nearest, train_leaves
-from outcrop.ann.scratch import Field, SortedRuns
+from outcrop.ann.scratch import Field, SortedRuns, save_array
 from outcrop.ann.spec import CollectionSpec, as_float32
 from outcrop.types import Float32Array, Int64Array
 
@@ -50,9 +50,7 @@ def train_all_leaves(runs: SortedRuns, sizes: Sizes, seed: int, most_rows: int, 
         path = folder / f"{bucket:05d}.npy"
         if not path.exists() and count:
             leaves = train_leaves(bucket_sample(runs, bucket, int(count), most_rows), int(count), target, before)
-            temporary = path.with_suffix(".tmp.npy")
-            np.save(temporary, leaves)
-            temporary.replace(path)
+            save_array(path, leaves)
         if count:
             before = np.load(path)[-1]
         tick(float(counts[: bucket + 1].sum() / counts.sum()))

@@ -16,7 +16,7 @@ from outcrop.ann.build.assignment_file import AssignmentFile
 from outcrop.ann.build.options import BuildOptions, Sizes, most_copies, sizes_of
 from outcrop.ann.build.progress import Stages
 from outcrop.ann.build.scan import Scan, scan, training_rows
-from outcrop.ann.build.source import BuildInput, as_source
+from outcrop.ann.build.source import BuildInput, as_source, identity, spooled
 from outcrop.ann.build.truth import Truth, find_truth
 from outcrop.ann.calibrate import calibrate
 from outcrop.ann.centroid_index import CentroidIndex
@@ -24,14 +24,14 @@ from outcrop.ann.cluster import train_coarse
 from outcrop.ann.codes import Code, make_code
 from outcrop.ann.device import DeviceModel
 from outcrop.ann.directory import Directory
-from outcrop.ann.edge import check_unique
+from outcrop.ann.edge import check_unique, query_rows
 from outcrop.ann.index import Index
-from outcrop.ann.scratch import SortedRuns, write_atomically
-from outcrop.ann.spec import CollectionSpec, as_float32
+from outcrop.ann.scratch import SortedRuns, save_array, write_atomically
+from outcrop.ann.spec import CollectionSpec
 from outcrop.ann.strings import check_strings, write_strings
 from outcrop.errors import InvalidArgument
 from outcrop.store import Accountant, BlockWriter, FileEntry, Manifest, StorageReader, VersionWriter
-from outcrop.types import Float32Array, Progress
+from outcrop.types import AnyArray, Float32Array, Progress, VectorSource
 
 _PILOT_SAMPLE = 20_000
 # The interpreter's own share of a small search budget must not decide what calibration measures.
@@ -52,6 +52,7 @@ class Builder:
         """Check everything that can be checked without reading the vectors. Raises InvalidArgument."""
         self._spec = spec
         self._vectors = vectors
+        self._source = as_source(vectors)
         self._strings: list[str] | None = None
         if spec.id_type == "string":
             if ids is None:
@@ -59,34 +60,38 @@ class Builder:
             self._strings = check_strings(ids)
             ids = None
         self._ids = None if ids is None else np.asarray(ids)
+        self._input = None if self._source is None else self._checked(self._source)
         self._options = options
+        self._queries = _calibration_queries(spec, options.calibration_queries)
         self._reader_kind = reader_kind
         self._device = DeviceModel()
 
-    def job_id(self, collection_id: str) -> str:
-        """Return the name under which this build can be resumed: the same for the same input and options."""
-        digest = hashlib.sha256()
+    def _checked(self, source: VectorSource) -> BuildInput:
+        if self._strings is not None and len(self._strings) != source.num_rows:
+            raise InvalidArgument(f"ids: expected {source.num_rows} strings, found {len(self._strings)}")
+        return BuildInput(self._spec, source, self._ids)
+
+    def job_id(self, collection_id: str) -> str | None:
+        """Return the name under which this build can be resumed: the same for the same input and options.
+
+        None when nothing tells whether the input is the same, as of an iterable.
+        """
+        stamp = None if self._source is None else identity(self._source)
+        if stamp is None:
+            return None
         options = {name: getattr(self._options, name) for name in self._options.__dataclass_fields__}
         options.pop("calibration_queries"), options.pop("num_threads")
-        source_path = getattr(self._vectors, "path", None)
-        stamp = [str(Path(source_path).resolve()), Path(source_path).stat().st_mtime_ns] if source_path else []
-        num_rows = getattr(self._vectors, "num_rows", None)  # of a file, perhaps only the first rows are given
-        shape = [int(self._vectors.shape[0]), str(self._vectors.dtype)] if isinstance(self._vectors, np.ndarray) else []
-        shape += [] if num_rows is None else [int(num_rows)]
-        digest.update(json.dumps([self._spec.to_json(), options, stamp, shape]).encode())
-        if isinstance(self._vectors, np.ndarray):
-            digest.update(np.ascontiguousarray(self._vectors[:: max(1, len(self._vectors) // 64)]).tobytes())
-        if self._ids is not None:
-            digest.update(np.ascontiguousarray(self._ids).tobytes())
+        digest = hashlib.sha256(json.dumps([self._spec.to_json(), options, stamp]).encode())
+        for array in (self._ids, self._queries):
+            if array is not None:
+                digest.update(np.ascontiguousarray(array).tobytes())
         return f"build-{collection_id}-{digest.hexdigest()[:16]}"
 
     def run(self, writer: VersionWriter, report: Callable[[Progress], None]) -> Manifest:
         """Build into the writer's folders and commit. `report` may raise to stop; what is finished is kept."""
         began = time.time()
         folder = writer.scratch
-        source = BuildInput(self._spec, as_source(self._vectors, folder), self._ids)
-        if self._strings is not None and len(self._strings) != source.num_rows:
-            raise InvalidArgument(f"ids: expected {source.num_rows} strings, found {len(self._strings)}")
+        source = self._input or self._checked(spooled(self._vectors, folder / "spool.raw"))
         if source.ids is not None:
             check_unique(source.ids, self._options.memory_bytes // 4)
         sizes = sizes_of(self._spec, self._options, source.num_rows, source.max_id())
@@ -122,7 +127,9 @@ class Builder:
     ) -> tuple[SortedRuns, Float32Array]:
         path = folder / "coarse.npy"
         if not path.exists():
-            _save(path, train_coarse(training_rows(found, sizes.sample_rows), sizes.num_buckets, self._options.seed))
+            save_array(
+                path, train_coarse(training_rows(found, sizes.sample_rows), sizes.num_buckets, self._options.seed)
+            )
         coarse: Float32Array = np.load(path)
         runs = buckets.bucket_runs(folder, self._spec, sizes, len(coarse))
         if runs.mark != source.num_rows:
@@ -142,10 +149,8 @@ class Builder:
     def _find_truth(self, folder: Path, runs: SortedRuns, found: Scan, stages: Stages) -> Truth:
         path = folder / "truth.npz"
         if not path.exists():
-            given = self._options.calibration_queries
-            queries = None if given is None else np.asarray(given)
             tick = stages.tick("neighbours")
-            find_truth(self._spec, runs, found, queries, self._options.num_threads, tick).save(path)
+            find_truth(self._spec, runs, found, self._queries, self._options.num_threads, tick).save(path)
         return Truth.load(path)
 
     def _choose_rule(
@@ -228,8 +233,11 @@ class Builder:
     def _calibrate(
         self, folder: Path, files: list[FileEntry], properties: dict[str, Any], truth: Truth, stages: Stages
     ) -> list[dict[str, Any]]:
-        memory = Accountant(max(1 << 30, 4 * sum(file.size_bytes for file in files)))
-        with StorageReader(memory, self._reader_kind, buffer_bytes=_CALIBRATION_BUFFER_BYTES) as reader:
+        size_bytes = sum(file.size_bytes for file in files)
+        memory = Accountant(max(1 << 30, 4 * size_bytes))
+        # Costs are counted, not timed: what fits in memory need not be read from the device a hundred times over.
+        kind = "memory" if size_bytes <= self._options.memory_bytes // 2 else self._reader_kind
+        with StorageReader(memory, kind, buffer_bytes=_CALIBRATION_BUFFER_BYTES) as reader:
             by_name = {file.name: file for file in files}
             with Index(
                 self._spec, properties, by_name, folder, reader, self._options.num_threads, cache=False
@@ -237,13 +245,17 @@ class Builder:
                 return calibrate(index, truth, stages.tick("calibrate")).to_json()
 
 
+def _calibration_queries(spec: CollectionSpec, given: "npt.ArrayLike | None") -> AnyArray | None:
+    if given is None:
+        return None
+    queries = np.atleast_2d(np.asarray(given))
+    if not len(queries):
+        raise InvalidArgument("calibration_queries: expected at least one, found none")
+    query_rows(spec, queries)  # raises for those that may not enter
+    return queries
+
+
 def _write(path: Path, kind: str, payload: "npt.ArrayLike | bytes") -> FileEntry:
     with BlockWriter(path, kind) as writer:
         writer.append(payload if isinstance(payload, bytes) else np.ascontiguousarray(payload))
         return writer.finish()
-
-
-def _save(path: Path, array: Float32Array) -> None:
-    temporary = path.with_suffix(".tmp.npy")
-    np.save(temporary, as_float32(array))
-    temporary.replace(path)

@@ -9,6 +9,7 @@ import numpy as np
 from outcrop import native
 from outcrop.ann.build.options import Sizes
 from outcrop.ann.build.source import BuildInput
+from outcrop.ann.scratch import save_arrays
 from outcrop.ann.spec import as_float32
 from outcrop.types import AnyArray, Float32Array, Int64Array
 
@@ -29,9 +30,7 @@ class Scan:
 
     def save(self, path: Path) -> None:
         """Write all to one file; a killed process leaves none or a whole one."""
-        temporary = path.with_suffix(".tmp.npz")
-        np.savez(temporary, sample=self.sample, sample_ids=self.sample_ids, lower=self.lower, upper=self.upper)
-        temporary.replace(path)
+        save_arrays(path, sample=self.sample, sample_ids=self.sample_ids, lower=self.lower, upper=self.upper)
 
     @staticmethod
     def load(path: Path) -> "Scan":

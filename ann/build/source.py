@@ -1,15 +1,21 @@
 """The input of a build, whatever it is: an array, a file opened by `datasets`, or an iterable of batches."""
 
+import hashlib
+import json
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from outcrop import native
 from outcrop.ann.edge import checked_ids, stored_rows
 from outcrop.ann.spec import CollectionSpec
 from outcrop.errors import InvalidArgument
 from outcrop.types import AnyArray, Int64Array, VectorSource, row_ranges
+
+# One checksum tells that an array in memory is still the same for this many bytes of it.
+_CHECKSUM_BYTES = 1 << 20
 
 
 class ArraySource:
@@ -19,32 +25,56 @@ class ArraySource:
         """array: two dimensions. Raises InvalidArgument otherwise."""
         if array.ndim != 2:
             raise InvalidArgument(f"vectors: expected shape [n, dim], found {list(array.shape)}")
-        self._array = array
+        self.array = array
         self.num_rows, self.dim = int(array.shape[0]), int(array.shape[1])
         self.dtype = array.dtype
 
     def read(self, start: int, stop: int) -> AnyArray:
         """Return rows [start, stop)."""
-        return np.ascontiguousarray(self._array[start:stop])
+        return np.ascontiguousarray(self.array[start:stop])
 
 
-def as_source(vectors: Any, folder: Path) -> VectorSource:
-    """Return a VectorSource over `vectors`; batches of an iterable are spooled to a file in `folder` first."""
+def as_source(vectors: Any) -> VectorSource | None:
+    """Return a VectorSource over `vectors`, or None for an iterable of batches, which must be spooled first."""
     if isinstance(vectors, np.ndarray):
         return ArraySource(vectors)
     if hasattr(vectors, "read") and hasattr(vectors, "num_rows"):
         source: VectorSource = vectors
         return source
     if isinstance(vectors, list | tuple):
-        return ArraySource(np.asarray(vectors))
+        try:
+            return ArraySource(np.asarray(vectors))
+        except ValueError as error:
+            raise InvalidArgument(f"vectors: expected rows of one length: {error}") from error
     if isinstance(vectors, Iterable):
-        return _spooled(vectors, folder / "spool.raw")
+        return None
     raise InvalidArgument(
         f"vectors: expected an array, an opened file or batches of arrays, found {type(vectors).__name__}"
     )
 
 
-def _spooled(batches: Iterable[AnyArray], path: Path) -> ArraySource:
+def identity(source: VectorSource) -> str | None:
+    """Return a text that changes when the vectors do, or None where nothing tells.
+
+    Of a file its path, size and time of change; of an array in memory a digest over checksums of all its bytes.
+    """
+    array = source.array if isinstance(source, ArraySource) else None
+    path = getattr(array, "filename", None) if array is not None else getattr(source, "path", None)
+    if path is not None:
+        status = Path(path).stat()
+        place = [array.offset, array.strides] if isinstance(array, np.memmap) else []
+        found = [str(Path(path).resolve()), status.st_size, status.st_mtime_ns, *place]
+    elif array is not None:
+        rows = max(1, _CHECKSUM_BYTES // max(1, array[:1].nbytes))
+        found = [native.crc32c(source.read(*part).view(np.uint8).ravel()) for part in row_ranges(len(array), rows)]
+    else:
+        return None
+    shape = [source.num_rows, source.dim, str(source.dtype)]
+    return hashlib.sha256(json.dumps([shape, found]).encode()).hexdigest()
+
+
+def spooled(batches: Iterable[AnyArray], path: Path) -> ArraySource:
+    """Write the batches of an iterable to a file, and return that. Raises InvalidArgument unless they fit together."""
     num_rows, dim = 0, 0
     dtype: np.dtype[Any] = np.dtype(np.float32)
     with path.open("wb") as file:

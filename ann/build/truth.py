@@ -9,7 +9,7 @@ import numpy as np
 from outcrop import native
 from outcrop.ann.build.scan import Scan, Tick
 from outcrop.ann.edge import query_rows
-from outcrop.ann.scratch import SortedRuns
+from outcrop.ann.scratch import SortedRuns, save_arrays
 from outcrop.ann.spec import CollectionSpec, as_float32
 from outcrop.types import AnyArray, Float32Array, Int64Array, UInt8Array
 
@@ -40,9 +40,7 @@ class Truth:
 
     def save(self, path: Path) -> None:
         """Write all to one file; a killed process leaves none or a whole one."""
-        temporary = path.with_suffix(".tmp.npz")
-        np.savez(temporary, **{name: getattr(self, name) for name in self.__slots__})
-        temporary.replace(path)
+        save_arrays(path, **{name: getattr(self, name) for name in self.__slots__})
 
     @staticmethod
     def load(path: Path) -> "Truth":

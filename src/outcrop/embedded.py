@@ -4,7 +4,7 @@ import contextlib
 import os
 import tempfile
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from outcrop.ann import Builder, BuildOptions, CollectionSpec, Index, IndexStatistics, VerifyReport, verify_index
 from outcrop.ann.strings import read_strings
-from outcrop.errors import CorruptFile, InvalidArgument, NotFound
+from outcrop.errors import CorruptFile, InvalidArgument, NotFound, Unavailable
 from outcrop.jobs import Job
 from outcrop.store import (
     Accountant,
@@ -136,6 +136,18 @@ class Database:
         self.close()
 
 
+@dataclass(slots=True)
+class _OpenVersion:
+    """A version that is open for search. users: calls that work with it now; it is closed when it is retired and the
+    last of them has left."""
+
+    index: Index
+    reader: StorageReader
+    resources: contextlib.ExitStack
+    users: int = 0
+    retired: bool = False
+
+
 class Collection:
     """Vectors of one dimension and metric. Opens its current version at the first search and keeps it until
     `refresh`."""
@@ -148,9 +160,7 @@ class Collection:
         self._database = database
         self._root = root
         self._lock = threading.Lock()
-        self._resources: contextlib.ExitStack | None = None
-        self._index: Index | None = None
-        self._reader: StorageReader | None = None
+        self._open: _OpenVersion | None = None
 
     def build(
         self,
@@ -192,8 +202,13 @@ class Collection:
 
         def work(report: Any) -> Manifest:
             with self._root.begin_version(self.id, builder.job_id(self.id)) as writer:
-                manifest = builder.run(writer, report)
+                try:
+                    manifest = builder.run(writer, report)
+                except InvalidArgument:
+                    writer.abort()  # the same call would only fail again
+                    raise
             self.refresh()
+            self._forget_other_builds()
             self._root.gc()
             report(Progress("done", 1.0, 0.0))
             return manifest
@@ -221,20 +236,21 @@ class Collection:
         threads: at most those of the connection. share_reads: whether queries of one call share reads.
         Raises InvalidArgument, NotFound before the first build, CorruptFile, StorageFailure, ResourceExhausted.
         """
-        index = self._opened()
-        found = index.search(
-            queries,
-            k,
-            recall=recall,
-            nprobe=nprobe,
-            rerank=rerank,
-            exact=exact,
-            threads=threads,
-            share_reads=share_reads,
-        )
-        if self.spec.id_type == "int64":
-            return found
-        strings = read_strings(index.file("strings.blk"), index.num_rows, found.ids)  # type: ignore[arg-type]
+        with self._using() as opened:
+            found = opened.index.search(
+                queries,
+                k,
+                recall=recall,
+                nprobe=nprobe,
+                rerank=rerank,
+                exact=exact,
+                threads=threads,
+                share_reads=share_reads,
+            )
+            if self.spec.id_type == "int64":
+                return found
+            file = opened.index.file("strings.blk")
+            strings = read_strings(file, opened.index.num_rows, found.ids)  # type: ignore[arg-type]
         return Neighbors(strings, found.distances, found.usage, found.exact_distances, found.latency_us)
 
     def info(self) -> CollectionInfo:
@@ -260,9 +276,9 @@ class Collection:
 
     def statistics(self) -> CollectionStatistics:
         """Return where the memory is, how the cache does, and what was read."""
-        index = self._opened()
-        assert self._reader is not None
-        return CollectionStatistics(self._reader.memory.statistics(), index.statistics(), self._reader.statistics())
+        with self._using() as opened:
+            reader = opened.reader
+            return CollectionStatistics(reader.memory.statistics(), opened.index.statistics(), reader.statistics())
 
     def verify(
         self, *, memory: str | int = "256MiB", progress: Callable[[Progress], object] | None = None
@@ -319,40 +335,69 @@ class Collection:
 
     def clear_cache(self) -> None:
         """Forget cached lists, as after opening: for measurements of the empty cache."""
-        self._opened().clear_cache()
+        with self._using() as opened:
+            opened.index.clear_cache()
 
     def open(self) -> Index:
-        """Open the current version now instead of at the first search, and return its index."""
-        return self._opened()
+        """Open the current version now instead of at the first search, and return its index, which is good until
+        `refresh` or `close`."""
+        with self._lock:
+            return self._opened().index
 
     def refresh(self) -> None:
         """Let the next search open the version that is current then."""
         self.close()
 
     def close(self) -> None:
-        """Give the version and its memory back. The next search opens the current version."""
+        """Give the version and its memory back, once the searches that work with it have ended. The next search opens
+        the current version."""
         with self._lock:
-            resources, self._resources, self._index = self._resources, None, None
-        if resources is not None:
-            resources.close()
+            opened, self._open = self._open, None
+            if opened is None:
+                return
+            opened.retired = True
+            idle = opened.users == 0
+        if idle:
+            opened.resources.close()
 
-    def _opened(self) -> Index:
+    def _forget_other_builds(self) -> None:
+        """Remove what cancelled builds with other arguments have left: the version just made stands for theirs."""
+        for job in self._root.list_jobs():
+            if job.collection_id == self.id:
+                with contextlib.suppress(Unavailable), self._root.begin_version(self.id, job.id) as writer:
+                    writer.abort()
+
+    @contextlib.contextmanager
+    def _using(self) -> Iterator[_OpenVersion]:
+        """The open version, which nobody closes meanwhile."""
         with self._lock:
-            if self._index is None:
-                with contextlib.ExitStack() as stack:
-                    self._index = self._open_version(stack)
-                    self._resources = stack.pop_all()
-            return self._index
+            opened = self._opened()
+            opened.users += 1
+        try:
+            yield opened
+        finally:
+            with self._lock:
+                opened.users -= 1
+                last = opened.retired and opened.users == 0
+            if last:
+                opened.resources.close()
 
-    def _open_version(self, stack: contextlib.ExitStack) -> Index:
+    def _opened(self) -> _OpenVersion:
+        if self._open is None:
+            with contextlib.ExitStack() as stack:
+                index, reader = self._open_version(stack)
+                self._open = _OpenVersion(index, reader, stack.pop_all())
+        return self._open
+
+    def _open_version(self, stack: contextlib.ExitStack) -> tuple[Index, StorageReader]:
         lease = stack.enter_context(self._root.open_version(self.id))
         memory = Accountant(self._database.memory_bytes)
         buffer_bytes = max(64 << 10, min(_LARGEST_RANGE_BUFFER, memory.budget_bytes // 32))
-        self._reader = stack.enter_context(StorageReader(memory, self._database.reader, buffer_bytes=buffer_bytes))
+        reader = stack.enter_context(StorageReader(memory, self._database.reader, buffer_bytes=buffer_bytes))
         files = {entry.name: entry for entry in lease.manifest.files}
         properties = lease.manifest.properties
-        index = Index(self.spec, properties, files, lease.folder, self._reader, self._database.threads)
-        return stack.enter_context(index)
+        index = Index(self.spec, properties, files, lease.folder, reader, self._database.threads)
+        return stack.enter_context(index), reader
 
 
 def connect(path: str | os.PathLike[str], **options: Any) -> Database:

@@ -1,3 +1,4 @@
+import os
 import random
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -25,6 +26,13 @@ def seed() -> int:
 @pytest.fixture
 def random_numbers(seed: int) -> np.random.Generator:
     return np.random.default_rng(seed)
+
+
+@pytest.fixture(autouse=True)
+def no_wait_for_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No power is lost here; what would be then is tested in tests/store."""
+    monkeypatch.setattr(os, "fsync", lambda descriptor: None)
+    monkeypatch.setattr(os, "fdatasync", lambda descriptor: None)
 
 
 @pytest.fixture
