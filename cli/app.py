@@ -10,6 +10,7 @@ from outcrop.cli.build import build
 from outcrop.cli.command import JsonOption, Options, PathOption, QuietOption, VerboseOption, add_command
 from outcrop.cli.dataset import group as dataset
 from outcrop.cli.doctor import doctor
+from outcrop.cli.eval import evaluate
 from outcrop.cli.inspect import inspect
 from outcrop.cli.search import search
 from outcrop.cli.verify import verify
@@ -45,7 +46,10 @@ def _options(
     ctx.obj = Options(path, as_json, quiet, verbose)
 
 
-for _command in (build, search, inspect, verify, doctor):
+add_command(app, build)
+add_command(app, search)
+add_command(app, evaluate, name="eval")
+for _command in (inspect, verify, doctor):
     add_command(app, _command)
 app.add_typer(dataset, name="dataset", help="Make, convert, look at and fetch files of vectors.")
 

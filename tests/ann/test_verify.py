@@ -20,7 +20,7 @@ Change = Callable[[int, Any, Any, int], tuple[Any, Any, int]]
 def collection(tmp_path: Path, request: pytest.FixtureRequest) -> Any:
     """1,000 numbered vectors with copies; lists hold the vectors, or codes of them."""
     rows = np.random.default_rng(3).integers(0, 200, (1000, 32)).astype(request.param)
-    with outcrop.connect(tmp_path / "root", threads=1) as database:
+    with outcrop.connect(tmp_path / "root", threads=1, reader="memory") as database:
         made = database.create_collection("made", dim=32, dtype=request.param)
         made.build(rows, memory="32MiB", num_centroids=40, copies=2, copy_rule="nearest").wait()
         yield made
@@ -126,7 +126,7 @@ def test_a_radius_that_is_too_small_is_found(monkeypatch: pytest.MonkeyPatch, co
 
 def test_given_ids_need_not_be_numbers_in_a_row(tmp_path: Path) -> None:
     rows = np.random.default_rng(4).standard_normal((50, 4)).astype(np.float32)
-    with outcrop.connect(tmp_path, threads=1) as database:
+    with outcrop.connect(tmp_path, threads=1, reader="memory") as database:
         numbered = database.create_collection("numbers", dim=4)
         numbered.build(rows, np.arange(50) * 7 + 3, memory="32MiB").wait()
         named = database.create_collection("names", dim=4, id_type="string")
