@@ -9,6 +9,7 @@ import typer
 from outcrop.cli.build import build
 from outcrop.cli.command import JsonOption, Options, PathOption, QuietOption, VerboseOption, add_command
 from outcrop.cli.dataset import group as dataset
+from outcrop.cli.demo import DEMO_PATH, demo
 from outcrop.cli.doctor import doctor
 from outcrop.cli.eval import evaluate
 from outcrop.cli.inspect import inspect
@@ -46,6 +47,7 @@ def _options(
     ctx.obj = Options(path, as_json, quiet, verbose)
 
 
+add_command(app, demo, default_path=DEMO_PATH)
 add_command(app, build)
 add_command(app, search)
 add_command(app, evaluate, name="eval")

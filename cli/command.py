@@ -23,6 +23,13 @@ from outcrop.cli.output import Output
 
 DEFAULT_PATH = Path("outcrop-data")
 
+
+def _path_option(default: Path) -> Any:
+    """Return the annotation of --path."""
+    text = f"Root folder of the data [default: $OUTCROP_PATH, else {default}]."
+    return Annotated[Path | None, typer.Option("--path", help=text, metavar="DIR")]
+
+
 PathOption = Annotated[
     Path | None,
     typer.Option(
@@ -61,8 +68,8 @@ class Run:
     output: Output
 
 
-def _default_path() -> Path:
-    return Path(os.environ.get("OUTCROP_PATH") or DEFAULT_PATH)
+def _default_path(default: Path) -> Path:
+    return Path(os.environ.get("OUTCROP_PATH") or default)
 
 
 _SHARED = [
@@ -74,8 +81,12 @@ _SHARED = [
 ]
 
 
-def add_command(group: typer.Typer, function: Callable[..., None], name: str | None = None) -> None:
+def add_command(
+    group: typer.Typer, function: Callable[..., None], name: str | None = None, default_path: Path = DEFAULT_PATH
+) -> None:
     """Make `function` a command of `group` with the shared options added to its own.
+
+    default_path: its root folder when neither --path nor OUTCROP_PATH names one.
 
     Errors that outcrop raises on purpose, and those of the operating system, become a message and an exit code
     (outcrop.cli.exit_codes); any other exception is a fault and shows its traceback.
@@ -87,7 +98,7 @@ def add_command(group: typer.Typer, function: Callable[..., None], name: str | N
         options = (ctx.obj or Options()).merged(Options(path, as_json, quiet, verbose))
         output = Output(as_json=options.as_json, quiet=options.quiet, verbose=options.verbose)
         try:
-            function(Run(options.path or _default_path(), output), **arguments)
+            function(Run(options.path or _default_path(default_path), output), **arguments)
         except BrokenPipeError:
             raise  # the reader of our output left, as `| head` does; typer ends quietly
         except EXPECTED as error:
@@ -95,6 +106,7 @@ def add_command(group: typer.Typer, function: Callable[..., None], name: str | N
 
     own = signature(function, eval_str=True)
     parameters = [p.replace(kind=Parameter.KEYWORD_ONLY) for p in list(own.parameters.values())[1:]] + _SHARED
+    parameters = [p.replace(annotation=_path_option(default_path)) if p.name == "path" else p for p in parameters]
     command.__dict__["__signature__"] = own.replace(parameters=parameters)
     command.__annotations__ = {p.name: p.annotation for p in parameters}
     command.__doc__ = function.__doc__
