@@ -1,177 +1,244 @@
 """Measures what recall costs on queries whose exact neighbours are known, so that users ask for recall and not for
 knobs."""
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from outcrop.ann.edge import query_rows
 from outcrop.ann.policy import TARGETS, Policy, PolicyTable
-from outcrop.types import Float32Array, Int64Array
+from outcrop.types import Float32Array, Int32Array, Int64Array
 
 if TYPE_CHECKING:
     from outcrop.ann.build.truth import Truth
     from outcrop.ann.index import Index
 
 _KS = (10, 100)
-_GROWTH = 1.5
-_BISECTIONS = 2
-_RERANKS = (1, 2, 4)
-# Held-out vectors of the set are a little easier than queries from elsewhere: the build has clustered them with their
-# neighbours. Asked for a recall, calibration demands this share of the missing rest on top. On SIFT descriptors whose
-# queries come from other photographs, a measured 0.968 was 0.963, and 0.937 was 0.929.
-_MARGIN = 0.2
-# Candidates that are re-ranked at most, where codes are coarse: what core's selection holds.
+# Candidates whose raw vectors are read, tried as multiples of k.
+_RERANKS = (0, 1, 2, 4)
+# Candidates re-ranked at most, where codes are coarse: what the core's selection holds.
 _MOST_RERANK = 16_384
-# Where a target needs more than this share of all centroids, it is left to exact search.
-_MOST_PROBED = 0.25
-# The sweep ends here; what the highest target demands.
-_ENOUGH = 0.9992
-# Pruning and waves are tried at this target.
-_VARIANTS_AT = 0.95
+# Held-out vectors of the set may be a little easier than queries from elsewhere, and a few hundred queries tell a
+# recall to within half a point. Asked for a recall, calibration demands this share of the missing rest on top. On SIFT
+# descriptors whose queries come from other photographs, a measured 0.968 was 0.963; on text, a measured 0.961 was
+# 0.963.
+_MARGIN = 0.1
+# Stopping early by what the waves found carries over less well to queries of another kind: demanded of those policies.
+_EARLY_STOP_MARGIN = 0.5
+# Pruning and waves are tried at this target and above.
+_VARIANTS_FROM = 0.9
+# One measurement reads about this much, so that high targets are measured on fewer queries.
+_MEASURED_BYTES = 192 << 20
+_FEWEST_QUERIES = 24
+_TRIES = 3
+# Asked for on top of what a code loses, so that the second try succeeds.
+_SAFETY = 0.0005
+# The curve looks at a quarter of the centroids, and at this many at least.
+_FEWEST_CENTROIDS = 1024
 
 
-def recall_at_k(distances: Float32Array, ids: Int64Array, true_distances: Float32Array) -> Float32Array:
+def recall_at_k(
+    distances: Float32Array, ids: Int64Array, true_distances: Float32Array, true_ids: Int64Array | None = None
+) -> Float32Array:
     """Return the recall of each query, float32 [n], tolerant of ties.
 
-    distances, ids: [n, k], what was found; true_distances: [n, >= k], exact, ascending. A result counts when its
-    distance is no larger than the k-th true one, up to float32's rounding; where fewer than k vectors exist, those are
-    all that count.
+    distances, ids: [n, k], what was found; true_distances: [n, >= k], exact, ascending; true_ids: theirs. A result
+    counts when its distance is no larger than the k-th true one, up to float32's rounding, or, for distances that are
+    only those of codes, when it is one of the k true ids. Where fewer than k vectors exist, those are all that count.
     """
     k = min(ids.shape[1], true_distances.shape[1])
-    bound = true_distances[:, k - 1 : k]
-    hits = (distances <= bound + 1e-5 * np.abs(bound) + 1e-7) & (ids >= 0)
+    hits = distances <= tie_bound(true_distances, k)
+    if true_ids is not None:
+        hits |= np.stack([np.isin(row, true) for row, true in zip(ids, true_ids[:, :k], strict=True)])
+    hits &= ids >= 0
     recall: Float32Array = (np.minimum(hits.sum(axis=1), k) / k).astype(np.float32)
     return recall
+
+
+def tie_bound(true_distances: Float32Array, k: int) -> Float32Array:
+    """Return up to which distance a result counts as one of the k nearest, float32 [n, 1]: float32 rounds either
+    way."""
+    bound: Float32Array = true_distances[:, k - 1 : k]
+    return bound + np.float32(1e-5) * np.abs(bound) + np.float32(1e-6)
+
+
+class RecallCurve:
+    """How many of the true neighbours lie in the first n lists of each query: what any code and any policy can find at
+    most.
+
+    It follows from the assignment alone, without a read.
+    """
+
+    def __init__(self, index: "Index", truth: "Truth", holders: Int32Array) -> None:
+        """holders: int32 [len(truth.neighbor_ids), copies], the centroids of each true neighbour, -1 behind the
+        last."""
+        most = min(index.centroids.num_centroids, max(_FEWEST_CENTROIDS, index.centroids.num_centroids // 4))
+        queries, _ = query_rows(index.spec, truth.queries)
+        _, probes = index.centroids.search(queries, most)
+        place = np.searchsorted(truth.neighbor_ids, np.maximum(truth.ids, truth.neighbor_ids[0]))
+        # The rank, among a query's probes, of the first list that holds each of its true neighbours; `most`: none of
+        # them.
+        self._ranks = np.stack([first_ranks(p, holders[at]) for p, at in zip(probes, place, strict=True)])
+        self._ranks[truth.ids < 0] = most
+        self._distances = truth.distances
+        self._of_k: dict[int, Int64Array] = {}
+        self.most = most
+
+    def ranks(self, k: int) -> Int64Array:
+        """Return when each query finds its first, second … k-th neighbour that is as near as the k-th, int64 [n, k]."""
+        if k not in self._of_k:
+            near = self._distances <= tie_bound(self._distances, k)
+            self._of_k[k] = np.sort(np.where(near, self._ranks, self.most), axis=1)[:, :k]
+        return self._of_k[k]
+
+    def recall(self, k: int, nprobe: int, num_queries: int | None = None) -> float:
+        """Return the share of the k nearest that lie in the first `nprobe` lists, of the first `num_queries`
+        queries."""
+        return float((self.ranks(k)[:num_queries] < nprobe).mean())
+
+    def nprobe_for(self, k: int, recall: float) -> int | None:
+        """Return the fewest lists that hold this share of the k nearest, or None."""
+        ranks = np.sort(self.ranks(k), axis=None)
+        nprobe = int(ranks[min(ranks.size - 1, math.ceil(recall * ranks.size) - 1)]) + 1
+        return nprobe if nprobe <= self.most else None
+
+
+def first_ranks(probes: Int32Array, holders: Int32Array) -> Int64Array:
+    """Return the first place in `probes` [n] of any of the centroids in each row of `holders`, int64; n where there is
+    none."""
+    order = np.argsort(probes)
+    place = np.searchsorted(probes, holders, sorter=order).clip(0, len(probes) - 1)
+    rank = order[place]
+    rank[(probes[rank] != holders) | (holders < 0)] = len(probes)
+    first: Int64Array = rank.min(axis=1)
+    return first
 
 
 class _Bench:
     """Runs policies over the calibration queries."""
 
-    def __init__(self, index: "Index", truth: "Truth", k: int) -> None:
+    def __init__(self, index: "Index", truth: "Truth", curve: RecallCurve, k: int) -> None:
         self._index = index
         self._truth = truth
         self.k = k
+        self.curve = curve
+        # By re-rank: what the curve found and the search did not, where it was measured last. Below zero where ties let
+        # the search find other neighbours that are as near.
+        self.lost: dict[int, float] = {}
+        self._list_bytes = 4096 + float(index.directory.list_offsets[-1]) / index.directory.num_centroids
         self.held_out = bool((truth.own_ids >= 0).any())
         # Distances of the core, without the edge's 1 - for cosine, on both sides.
         self._true = truth.distances[:, :k] + (1 if index.spec.metric == "cosine" else 0)
 
     def measure(self, policy: Policy) -> Policy:
-        """Return the policy with its recall and costs filled in."""
+        """Return the policy with its recall and costs filled in.
+
+        The recall is the curve's, less what the code, the re-rank and the policy lost on the queries that were run.
+        """
+        n = self._num_queries(policy)
         k = self.k + 1 if self.held_out else self.k
-        found = self._index.search_by(
-            self._truth.queries, replace(policy, k=k, rerank=max(policy.rerank, k) if policy.rerank else 0)
-        )
-        ids, distances = np.asarray(found.ids, np.int64), found.distances
-        if self.held_out:
-            own = ids == self._truth.own_ids[:, None]
-            distances = np.where(own, np.inf, distances)
-        if found.exact_distances:
-            distances = np.sort(distances, axis=1)[:, : self.k]
-            recall = recall_at_k(distances, np.zeros((len(ids), self.k), np.int64), self._true)
-        else:
-            recall = self._recall_by_ids(ids, distances)
-        usage, n = found.usage, len(ids)
+        asked = replace(policy, k=k, rerank=max(policy.rerank, k) if policy.rerank else 0)
+        found = self._index.search_by(self._truth.queries[:n], asked)
+        recall = self._recall(np.asarray(found.ids, np.int64), found.distances, found.exact_distances).mean()
+        lost = self.curve.recall(self.k, policy.nprobe, n) - float(recall)
+        usage = found.usage
         return replace(
             policy,
             k=self.k,
-            measured=float(recall.mean()),
+            measured=self.curve.recall(self.k, policy.nprobe) - lost,
             reads=usage.reads / n,
             bytes=usage.bytes / n,
             device_us=usage.device_us / n,
         )
 
-    def _recall_by_ids(self, ids: Int64Array, distances: Float32Array) -> Float32Array:
-        """Recall of results whose distances are those of codes, which says nothing about how near they are.
+    def _num_queries(self, policy: Policy) -> int:
+        per_query = policy.nprobe * self._list_bytes + policy.rerank * 4096
+        return min(len(self._truth.queries), max(_FEWEST_QUERIES, int(_MEASURED_BYTES / per_query)))
 
-        Of vectors as far as the k-th neighbour, those that the truth knows count.
-        """
-        order = np.argsort(distances, axis=1, kind="stable")[:, : self.k]
-        nearest = np.take_along_axis(ids, order, axis=1)
-        bound = self._truth.distances[:, self.k - 1 : self.k]
-        true_ids = np.where(self._truth.distances <= bound, self._truth.ids, -1)
-        hits = [np.isin(row, true[true >= 0]).sum() for row, true in zip(nearest, true_ids, strict=True)]
-        recall: Float32Array = (np.minimum(hits, self.k) / self.k).astype(np.float32)
-        return recall
+    def _recall(self, ids: Int64Array, distances: Float32Array, exact_distances: bool) -> Float32Array:
+        """The recall of each query. Distances of codes say little about ties: then a neighbour counts by its id."""
+        n = len(ids)
+        own = (ids == self._truth.own_ids[:n, None]) & (ids >= 0)
+        order = np.argsort(own, axis=1, kind="stable")[:, : self.k]
+        ids, distances = np.take_along_axis(ids, order, 1), np.take_along_axis(distances, order, 1)
+        ids = np.where(np.take_along_axis(own, order, 1), -1, ids)
+        return recall_at_k(distances, ids, self._true[:n], None if exact_distances else self._truth.ids[:n])
 
 
-def calibrate(index: "Index", truth: "Truth", tick: Callable[[float], None]) -> PolicyTable:
-    """Return a policy for each recall target that can be reached, for k = 10 and k = 100."""
+def calibrate(index: "Index", truth: "Truth", holders: Int32Array, tick: Callable[[float], None]) -> PolicyTable:
+    """Return a policy for each recall target that can be reached, for k = 10 and k = 100.
+
+    holders: int32 [len(truth.neighbor_ids), copies], the centroids of each true neighbour.
+    """
     policies: list[Policy] = []
-    for number, k in enumerate(_KS):
-        if truth.distances.shape[1] < 1:
-            break
-        bench = _Bench(index, truth, min(k, truth.distances.shape[1]))
-        policies += _calibrate_k(bench, index)
-        tick((number + 1) / len(_KS))
-        if bench.k < k:
-            break
+    most_k = truth.ids.shape[1]
+    if most_k:
+        curve = RecallCurve(index, truth, holders)
+        for number, k in enumerate(sorted({min(k, most_k) for k in _KS})):
+            bench = _Bench(index, truth, curve, k)
+            for step, target in enumerate(TARGETS):
+                best = _calibrated(bench, index, target)
+                policies += [] if best is None else [best]
+                tick((number + (step + 1) / len(TARGETS)) / len(_KS))
     tick(1.0)
     return PolicyTable(policies)
 
 
-def _calibrate_k(bench: _Bench, index: "Index") -> list[Policy]:
-    measured = _sweep(bench, index)
-    chosen = []
-    for target in TARGETS:
-        demanded = target + _MARGIN * (1 - target)
-        best = _cheapest(measured, demanded)
-        if best is None:
-            break
-        measured += _refined(bench, measured, best, demanded)
-        best = _cheapest(measured, demanded)
-        assert best is not None
-        if target == _VARIANTS_AT:
-            measured += [bench.measure(variant) for variant in _variants(best, index.centroids.num_centroids)]
-        best = _cheapest(measured, demanded)
-        assert best is not None
-        chosen.append(replace(best, recall=target))
-    return chosen
+def _calibrated(bench: _Bench, index: "Index", target: float) -> Policy | None:
+    """Return the cheapest policy found that reaches the target, or None when it takes more lists than the curve
+    knows."""
+    tried: list[Policy] = []
+    for factor in (0,) if index.lossless else _RERANKS:
+        tried += _probes_for(bench, _demanded(target), factor * bench.k)
+    best = _cheapest(tried, target)
+    rerank = 4 * max(_RERANKS) * bench.k
+    while best is None and not index.lossless and rerank <= min(_MOST_RERANK, 4 * index.num_rows):
+        # Nothing helps but more candidates: the codes are coarse.
+        tried += _probes_for(bench, _demanded(target), rerank)
+        best, rerank = _cheapest(tried, target), 4 * rerank
+    if best is not None and target >= _VARIANTS_FROM:
+        tried += [bench.measure(variant) for variant in _variants(best, index.centroids.num_centroids)]
+        best = _cheapest(tried, target)
+    return None if best is None else replace(best, recall=target)
 
 
-def _sweep(bench: _Bench, index: "Index") -> list[Policy]:
-    """Measure ever more probes until nearly everything is found."""
-    reranks = [0] if index.lossless else [0, *(factor * bench.k for factor in _RERANKS)]
+def _demanded(target: float, early_stop: bool = False) -> float:
+    return target + (_EARLY_STOP_MARGIN if early_stop else _MARGIN) * (1 - target)
+
+
+def _probes_for(bench: _Bench, demanded: float, rerank: int) -> list[Policy]:
+    """Measure with the probes that the curve says, then with those that make up for what the code lost there."""
     measured: list[Policy] = []
-    nprobe = 1
-    while True:
-        rounds = [bench.measure(Policy(bench.k, 0.0, nprobe, rerank)) for rerank in reranks]
-        measured += rounds
-        most = max(64, int(index.centroids.num_centroids * _MOST_PROBED))
-        best = max(policy.measured for policy in rounds)
-        if nprobe >= min(most, index.centroids.num_centroids) or best > _ENOUGH:
-            # More lists help no further: if anything is missing, the codes are too coarse for so few candidates.
-            while not index.lossless and best <= _ENOUGH and reranks[-1] < min(_MOST_RERANK, index.num_rows):
-                reranks.append(min(_MOST_RERANK, 4 * reranks[-1]))
-                measured.append(bench.measure(Policy(bench.k, 0.0, nprobe, reranks[-1])))
-                if measured[-1].measured <= best:
-                    break
-                best = measured[-1].measured
-            return measured
-        nprobe = min(index.centroids.num_centroids, max(nprobe + 1, int(nprobe * _GROWTH)))
-
-
-def _cheapest(measured: list[Policy], demanded: float) -> Policy | None:
-    reached = [policy for policy in measured if policy.measured >= demanded]
-    return min(reached, key=lambda policy: policy.device_us) if reached else None
-
-
-def _refined(bench: _Bench, measured: list[Policy], best: Policy, demanded: float) -> list[Policy]:
-    """Bisect between the cheapest policy that reached the recall and the largest one below it that did not."""
-    if best.ratio or best.patience:
-        return []
-    below = [p.nprobe for p in measured if p.rerank == best.rerank and not p.ratio and p.nprobe < best.nprobe]
-    low, high = max(below, default=0), best.nprobe
-    found = []
-    for _ in range(_BISECTIONS):
-        middle = (low + high) // 2
-        if middle in (low, high):
+    for _ in range(_TRIES):
+        nprobe = _next_nprobe(bench, demanded + bench.lost.get(rerank, 0.0), measured)
+        if nprobe is None:
             break
-        policy = bench.measure(replace(best, nprobe=middle))
-        found.append(policy)
-        low, high = (low, middle) if policy.measured >= demanded else (middle, high)
-    return found
+        policy = bench.measure(Policy(bench.k, 0.0, nprobe, rerank))
+        bench.lost[rerank] = bench.curve.recall(bench.k, nprobe) - policy.measured + _SAFETY
+        measured.append(policy)
+        if policy.measured >= demanded:
+            break
+    return measured
+
+
+def _next_nprobe(bench: _Bench, wanted: float, measured: list[Policy]) -> int | None:
+    nprobe = bench.curve.nprobe_for(bench.k, wanted) if wanted <= 1 else None
+    if nprobe is None and not measured:
+        # More neighbours are as near as the k-th than the curve knows of, so it stays below what a search finds.
+        return bench.curve.most // 4
+    if nprobe is not None and measured and nprobe <= measured[-1].nprobe:
+        nprobe = None
+    if nprobe is None and 2 * measured[-1].nprobe <= bench.curve.most:
+        return 2 * measured[-1].nprobe
+    return nprobe
+
+
+def _cheapest(measured: list[Policy], target: float) -> Policy | None:
+    reached = [p for p in measured if p.measured >= _demanded(target, early_stop=p.patience > 0 or p.ratio > 0)]
+    return min(reached, key=lambda policy: policy.device_us) if reached else None
 
 
 def _variants(best: Policy, num_centroids: int) -> list[Policy]:
@@ -179,7 +246,9 @@ def _variants(best: Policy, num_centroids: int) -> list[Policy]:
     if best.nprobe < 8:
         return []
     more = min(num_centroids, int(best.nprobe * 1.4))
-    by_ratio = [replace(best, nprobe=more, ratio=ratio) for ratio in (1.4, 1.8)]
     wave = max(4, best.nprobe // 4)
-    by_waves = replace(best, nprobe=more, first_wave=best.nprobe // 2, next_wave=wave, patience=1)
-    return [*by_ratio, by_waves]
+    by_waves = [
+        replace(best, nprobe=most, first_wave=best.nprobe // 2, next_wave=wave, patience=1)
+        for most in (more, min(num_centroids, 2 * best.nprobe))
+    ]
+    return [replace(best, nprobe=more, ratio=1.6), *by_waves]

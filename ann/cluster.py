@@ -88,11 +88,11 @@ class LeafTarget:
         return large
 
 
-def train_leaves(rows: Float32Array, num_rows: int, target: LeafTarget, before: Float32Array | None) -> Float32Array:
+def train_leaves(rows: Float32Array, num_rows: int, target: LeafTarget, before: Float32Array) -> Float32Array:
     """Return the leaf centroids of one bucket, in chained order, float32 [>= 1, dim].
 
     rows: the bucket's vectors, or a sample of them when num_rows, the size of the bucket, is larger.
-    before: the last centroid of the previous bucket.
+    before: where the order comes from, the coarse centroid of the previous bucket.
     """
     share = len(rows) / num_rows
     scaled = LeafTarget(max(1.0, target.list_size * share), target.seed)

@@ -10,7 +10,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import faiss
 import numpy as np
 import numpy.typing as npt
 
@@ -22,6 +21,7 @@ from outcrop.ann.directory import Directory, unpack
 from outcrop.ann.edge import query_rows
 from outcrop.ann.policy import Policy, PolicyTable
 from outcrop.ann.spec import CollectionSpec
+from outcrop.ann.workers import Workers, single_threaded_faiss
 from outcrop.errors import InvalidArgument
 from outcrop.store import FileEntry, Reservation, StorageReader, StoredFile
 from outcrop.types import Float32Array, Int64Array, Neighbors, SearchUsage, UInt8Array
@@ -37,6 +37,8 @@ _EXACT_CHUNK_BYTES = 1 << 20
 # What the candidates of a thread's queries in flight may take: with a large k or rerank there are fewer such queries.
 _SELECTION_BYTES = 1 << 20
 _BYTES_PER_CANDIDATE = 48
+# Fewer queries are not worth handing their centroid search to other threads.
+_FEWEST_QUERIES_PER_THREAD = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +81,7 @@ class Index:
         self.device = DeviceModel()
         self._reader = reader
         self._held: list[Reservation] = []
+        self._workers = Workers(num_threads)
         self._files = {name: reader.open(folder / name, entry) for name, entry in files.items() if name in _FILES_READ}
         try:
             self._open(num_threads, cache)
@@ -174,6 +177,7 @@ class Index:
 
     def close(self) -> None:
         """Give the memory and the files back."""
+        self._workers.close()
         for reservation in self._held:
             reservation.close()
         self._held.clear()
@@ -264,8 +268,7 @@ class Index:
         self, queries: Float32Array, typed: UInt8Array | None, policy: Policy, threads: int, share_reads: bool
     ) -> Neighbors:
         k, began = policy.k, time.perf_counter()
-        with _faiss_threads(threads):
-            distances, probes = self.centroids.search(queries, policy.nprobe)
+        distances, probes = self._find_centroids(queries, policy.nprobe, threads)
         centroid_us = (time.perf_counter() - began) * 1e6
         counts = policy.num_probes(probes, distances)
         options = self._options(policy, threads, len(queries) if share_reads else 1)
@@ -280,6 +283,16 @@ class Index:
         exact = self.lossless or policy.rerank > 0
         latency += np.float32(centroid_us / len(queries))
         return Neighbors(ids, found, _usage(usage, len(queries), centroid_us, elapsed_us), exact, latency)
+
+    def _find_centroids(
+        self, queries: Float32Array, nprobe: int, threads: int
+    ) -> tuple[Float32Array, npt.NDArray[np.int32]]:
+        if threads == 1 or len(queries) < _FEWEST_QUERIES_PER_THREAD * threads:
+            with single_threaded_faiss():
+                return self.centroids.search(queries, nprobe)
+        parts = np.array_split(queries, threads)
+        found = list(self._workers.map(lambda part: self.centroids.search(part, nprobe), parts))
+        return np.concatenate([part[0] for part in found]), np.concatenate([part[1] for part in found])
 
     def _options(self, policy: Policy, threads: int, num_queries: int) -> native.SearchOptions:
         options = native.SearchOptions()
@@ -378,20 +391,6 @@ class Index:
 
 
 _FILES_READ = ("postings.blk", "directory.blk", "centroid_index.blk", "vectors.blk", "row_ids.blk", "strings.blk")
-
-
-class _faiss_threads:
-    """faiss's thread count is one per process; searches with different counts at once only lose speed."""
-
-    def __init__(self, count: int) -> None:
-        self._count = count
-
-    def __enter__(self) -> None:
-        if faiss.omp_get_max_threads() != self._count:
-            faiss.omp_set_num_threads(self._count)
-
-    def __exit__(self, *_: object) -> None:
-        pass
 
 
 def _read(file: StoredFile, offset_bytes: int, length_bytes: int) -> tuple[UInt8Array, native.ReadUsage]:

@@ -7,9 +7,7 @@ import numpy as np
 
 from outcrop import native
 from outcrop.ann.cluster import nearest
-from outcrop.types import Float32Array, Int64Array
-
-Int32Array = np.ndarray[tuple[int, ...], np.dtype[np.int32]]
+from outcrop.types import Float32Array, Int32Array, Int64Array
 
 # Centroids are looked for in the leaves of this many buckets around the vector's own. With 24 of 141 buckets, 99.8 % of
 # the 16 nearest centroids of SIFT descriptors are found.
@@ -60,12 +58,10 @@ class Neighbourhood:
         # An empty bucket's surroundings may hold no leaf at all when there are very few.
         return leaves if len(leaves) else np.arange(len(self.centroids))
 
-    def choose(
-        self, rule: Rule, rows: Float32Array, candidates: Int32Array, distances: Float32Array, num_threads: int
-    ) -> Int32Array:
+    def choose(self, rule: Rule, rows: Float32Array, candidates: Int32Array, distances: Float32Array) -> Int32Array:
         """Return the centroids that hold each row, int32 [n, rule.copies]: the nearest first, -1 behind the last."""
         out = np.empty((len(rows), rule.copies), np.int32)
-        native.choose_copies(rule.name, rows, candidates, distances, self.centroids, out, num_threads)
+        native.choose_copies(rule.name, rows, candidates, distances, self.centroids, out)
         return out
 
 

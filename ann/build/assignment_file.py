@@ -3,16 +3,20 @@
 import json
 import os
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 
-from outcrop.ann.build.assignment import Int32Array, Neighbourhood, Rule, distances_of
+from outcrop.ann.build.assignment import Neighbourhood, Rule, distances_of
 from outcrop.ann.build.scan import Tick
 from outcrop.ann.scratch import SortedRuns, save_array, write_atomically
 from outcrop.ann.spec import as_float32
-from outcrop.types import Float32Array, Int64Array
+from outcrop.ann.workers import Workers
+from outcrop.types import AnyArray, Float32Array, Int32Array, Int64Array
 
-_BATCH_ROWS = 16_384
+_BATCH_ROWS = 8192
+# The work is saved about this often.
+_CHECKPOINTS = 32
 
 
 class AssignmentFile:
@@ -37,33 +41,37 @@ class AssignmentFile:
         else:
             self._path.touch()
 
-    def run(self, runs: SortedRuns, neighbourhood: Neighbourhood, num_threads: int, tick: Tick) -> None:
+    def run(self, runs: SortedRuns, neighbourhood: Neighbourhood, workers: Workers, tick: Tick) -> None:
         """Assign what is not assigned yet, and remember how far each centroid's entries reach."""
         begins = np.concatenate([[0], np.cumsum(runs.counts())])
         first = int(np.searchsorted(begins, self.rows_done, side="right")) - 1
-        checkpoint_every = max(1, self.num_rows // 32)
-        saved = self.rows_done
-        for bucket in range(first, runs.num_partitions):
-            with self._path.open("r+b") as file:
-                file.seek(int(begins[bucket]) * self.rule.copies * 4)
-                for _, rows in runs.batches(bucket, _BATCH_ROWS):
-                    self._assign(as_float32(rows), neighbourhood, num_threads).tofile(file)
-            done = int(begins[bucket + 1])
-            if done - saved >= checkpoint_every or bucket + 1 == runs.num_partitions:
-                self._save(done)
-                saved = done
-            tick(done / self.num_rows)
+        batches = (
+            rows for bucket in range(first, runs.num_partitions) for _, rows in runs.batches(bucket, _BATCH_ROWS)
+        )
+        done = int(begins[first])
+        bucket_ends = set(begins.tolist())
+        with self._path.open("r+b") as file:
+            file.seek(done * self.rule.copies * 4)
+            for chosen, lengths in workers.map(lambda rows: self._assign(rows, neighbourhood), batches):
+                chosen.tofile(file)
+                np.maximum.at(self.radius, chosen[chosen >= 0], lengths[chosen >= 0])
+                done += len(chosen)
+                if done in bucket_ends and done - self.rows_done >= self.num_rows // _CHECKPOINTS:
+                    self._save(file, done)
+                tick(done / self.num_rows)
+            if done > self.rows_done:
+                self._save(file, done)
 
-    def _assign(self, rows: Float32Array, neighbourhood: Neighbourhood, num_threads: int) -> Int32Array:
-        candidates, distances = neighbourhood.candidates(rows)
-        chosen = neighbourhood.choose(self.rule, rows, candidates, distances, num_threads)
-        lengths = np.sqrt(distances_of(chosen, candidates, distances))
-        np.maximum.at(self.radius, chosen[chosen >= 0], lengths[chosen >= 0])
-        return chosen
+    def _assign(self, rows: AnyArray, neighbourhood: Neighbourhood) -> tuple[Int32Array, Float32Array]:
+        """Return the chosen centroids of a batch of rows, and the Euclidean distance to each."""
+        floats = as_float32(rows)
+        candidates, distances = neighbourhood.candidates(floats)
+        chosen = neighbourhood.choose(self.rule, floats, candidates, distances)
+        return chosen, np.sqrt(distances_of(chosen, candidates, distances))
 
-    def _save(self, rows_done: int) -> None:
-        with self._path.open("rb") as file:
-            os.fsync(file.fileno())
+    def _save(self, file: IO[bytes], rows_done: int) -> None:
+        file.flush()
+        os.fsync(file.fileno())
         save_array(self._radius_path, self.radius)
         write_atomically(self._note, json.dumps({"rows_done": rows_done}).encode())
         self.rows_done = rows_done
@@ -85,3 +93,8 @@ class AssignmentFile:
             others = chosen[:, 1:]
             copies += np.bincount(others[others >= 0], minlength=num_centroids)
         return primary, copies
+
+    def holders(self, positions: Int64Array) -> Int32Array:
+        """Return the centroids of single vectors by their places in bucket order, int32 [n, copies]."""
+        chosen = np.memmap(self._path, np.int32, "r", shape=(self.num_rows, self.rule.copies))
+        return np.array(chosen[positions])

@@ -14,7 +14,8 @@ from outcrop.ann.build.source import BuildInput
 from outcrop.ann.cluster import LeafTarget, nearest, train_leaves
 from outcrop.ann.scratch import Field, SortedRuns, save_array
 from outcrop.ann.spec import CollectionSpec, as_float32
-from outcrop.types import Float32Array, Int64Array
+from outcrop.ann.workers import Workers
+from outcrop.types import AnyArray, Float32Array, Int64Array
 
 
 def bucket_runs(folder: Path, spec: CollectionSpec, sizes: Sizes, num_buckets: int) -> SortedRuns:
@@ -23,11 +24,18 @@ def bucket_runs(folder: Path, spec: CollectionSpec, sizes: Sizes, num_buckets: i
     return SortedRuns(folder / "buckets", fields, num_buckets, sizes.chunk_bytes)
 
 
-def distribute(source: BuildInput, coarse: Float32Array, runs: SortedRuns, sizes: Sizes, tick: Tick) -> None:
+def distribute(
+    source: BuildInput, coarse: Float32Array, runs: SortedRuns, sizes: Sizes, workers: Workers, tick: Tick
+) -> None:
     """Write every vector to the bucket of its nearest coarse centroid. Goes on behind the last chunk written."""
     start = int(runs.mark or 0)
-    for stop, rows in source.batches(sizes.batch_rows, start):
-        runs.append(nearest(as_float32(rows), coarse), [source.ids_of(start, stop), rows], stop)
+
+    def find(batch: tuple[int, AnyArray]) -> tuple[int, AnyArray, Int64Array]:
+        stop, rows = batch
+        return stop, rows, nearest(as_float32(rows), coarse)
+
+    for stop, rows, bucket in workers.map(find, source.batches(sizes.batch_rows, start)):
+        runs.append(bucket, [source.ids_of(start, stop), rows], stop)
         start = stop
         tick(stop / source.num_rows)
     runs.flush()
@@ -40,19 +48,32 @@ def bucket_sample(runs: SortedRuns, bucket: int, count: int, most: int) -> Float
     return np.concatenate(parts)
 
 
-def train_all_leaves(runs: SortedRuns, sizes: Sizes, seed: int, most_rows: int, folder: Path, tick: Tick) -> None:
-    """Train the leaves of each bucket and write them to `folder`, a file per bucket. Files that exist are kept."""
+def train_all_leaves(
+    runs: SortedRuns,
+    coarse: Float32Array,
+    sizes: Sizes,
+    seed: int,
+    most_rows: int,
+    folder: Path,
+    workers: Workers,
+    tick: Tick,
+) -> None:
+    """Train the leaves of each bucket and write them to `folder`, a file per bucket. Files that exist are kept.
+
+    most_rows: of one bucket that are trained on; each thread holds as many as float32.
+    """
     folder.mkdir(exist_ok=True)
     counts = runs.counts()
     target = LeafTarget(sizes.list_size, seed)
-    before: Float32Array | None = None
-    for bucket, count in enumerate(counts):
+
+    def train(bucket: int) -> int:
         path = folder / f"{bucket:05d}.npy"
-        if not path.exists() and count:
-            leaves = train_leaves(bucket_sample(runs, bucket, int(count), most_rows), int(count), target, before)
-            save_array(path, leaves)
-        if count:
-            before = np.load(path)[-1]
+        if not path.exists():
+            rows = bucket_sample(runs, bucket, int(counts[bucket]), most_rows)
+            save_array(path, train_leaves(rows, int(counts[bucket]), target, coarse[max(0, bucket - 1)]))
+        return bucket
+
+    for bucket in workers.map(train, (int(bucket) for bucket in np.flatnonzero(counts))):
         tick(float(counts[: bucket + 1].sum() / counts.sum()))
 
 

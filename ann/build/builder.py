@@ -29,9 +29,10 @@ from outcrop.ann.index import Index
 from outcrop.ann.scratch import SortedRuns, save_array, write_atomically
 from outcrop.ann.spec import CollectionSpec
 from outcrop.ann.strings import check_strings, write_strings
+from outcrop.ann.workers import Workers, single_threaded_faiss
 from outcrop.errors import InvalidArgument
 from outcrop.store import Accountant, BlockWriter, FileEntry, Manifest, StorageReader, VersionWriter
-from outcrop.types import AnyArray, Float32Array, Progress, VectorSource
+from outcrop.types import AnyArray, Float32Array, Int32Array, Progress, VectorSource
 
 _PILOT_SAMPLE = 20_000
 # The interpreter's own share of a small search budget must not decide what calibration measures.
@@ -89,6 +90,10 @@ class Builder:
 
     def run(self, writer: VersionWriter, report: Callable[[Progress], None]) -> Manifest:
         """Build into the writer's folders and commit. `report` may raise to stop; what is finished is kept."""
+        with Workers(self._options.num_threads) as self._workers, single_threaded_faiss():
+            return self._run(writer, report)
+
+    def _run(self, writer: VersionWriter, report: Callable[[Progress], None]) -> Manifest:
         began = time.time()
         folder = writer.scratch
         source = self._input or self._checked(spooled(self._vectors, folder / "spool.raw"))
@@ -102,7 +107,7 @@ class Builder:
         truth = self._find_truth(folder, runs, found, stages)
         trial = self._choose_rule(folder, neighbourhood, index, truth, found, sizes, stages, source.num_rows)
         assignment = AssignmentFile(folder, source.num_rows, trial.rule, index.num_centroids)
-        assignment.run(runs, neighbourhood, self._options.num_threads, stages.tick("assign"))
+        assignment.run(runs, neighbourhood, self._workers, stages.tick("assign"))
         primary, copies = assignment.counts(0, source.num_rows, index.num_centroids)
         layout = lists.lay_out(primary, copies, sizes)
         code = make_code(self._spec, sizes.code, found.lower, found.upper)
@@ -112,7 +117,8 @@ class Builder:
         if self._strings is not None:
             files.append(write_strings(writer.folder / "strings.blk", self._strings))
         properties = self._properties(source, sizes, trial, layout)
-        properties["policies"] = self._calibrate(writer.folder, files, properties, truth, stages)
+        holders = assignment.holders(truth.neighbor_positions)
+        properties["policies"] = self._calibrate(writer.folder, files, properties, truth, holders, stages)
         properties["build_seconds"] = round(time.time() - began, 1)
         return writer.commit(files, properties)
 
@@ -133,15 +139,17 @@ class Builder:
         coarse: Float32Array = np.load(path)
         runs = buckets.bucket_runs(folder, self._spec, sizes, len(coarse))
         if runs.mark != source.num_rows:
-            buckets.distribute(source, coarse, runs, sizes, stages.tick("distribute"))
+            buckets.distribute(source, coarse, runs, sizes, self._workers, stages.tick("distribute"))
         return runs, coarse
 
     def _train(
         self, folder: Path, runs: SortedRuns, coarse: Float32Array, sizes: Sizes, stages: Stages
     ) -> tuple[CentroidIndex, Neighbourhood]:
-        most_rows = max(1024, self._options.memory_bytes // 4 // (4 * self._spec.dim))
-        buckets.train_all_leaves(runs, sizes, self._options.seed, most_rows, folder / "leaves", stages.tick("cluster"))
-        leaves, begins = buckets.load_leaves(folder / "leaves", len(coarse))
+        most_rows = max(1024, self._options.memory_bytes // 4 // self._workers.num_threads // (4 * self._spec.dim))
+        folder_of_leaves, tick = folder / "leaves", stages.tick("cluster")
+        seed = self._options.seed
+        buckets.train_all_leaves(runs, coarse, sizes, seed, most_rows, folder_of_leaves, self._workers, tick)
+        leaves, begins = buckets.load_leaves(folder_of_leaves, len(coarse))
         index = CentroidIndex.build(self._spec, leaves)
         # Assign to the centroids that search will see: in one byte per dimension they have moved a little.
         return index, Neighbourhood(coarse, index.reconstructed(), begins)
@@ -170,9 +178,7 @@ class Builder:
             allowed = most_copies(self._spec, sizes)
             rules = pilot.rules_to_try(self._options, allowed)
             sample = training_rows(found, _PILOT_SAMPLE)
-            trials = pilot.try_rules(
-                rules, neighbourhood, index, truth, sample, sizes, num_rows, self._device, self._options.num_threads
-            )
+            trials = pilot.try_rules(rules, neighbourhood, index, truth, sample, sizes, num_rows, self._device)
             chosen = pilot.choose_rule(trials, np.inf if self._options.copies else allowed)
             write_atomically(path, json.dumps([pilot.to_json(trial) for trial in [chosen, *trials]]).encode())
         tick(1.0)
@@ -231,7 +237,13 @@ class Builder:
         }
 
     def _calibrate(
-        self, folder: Path, files: list[FileEntry], properties: dict[str, Any], truth: Truth, stages: Stages
+        self,
+        folder: Path,
+        files: list[FileEntry],
+        properties: dict[str, Any],
+        truth: Truth,
+        holders: Int32Array,
+        stages: Stages,
     ) -> list[dict[str, Any]]:
         size_bytes = sum(file.size_bytes for file in files)
         memory = Accountant(max(1 << 30, 4 * size_bytes))
@@ -242,7 +254,7 @@ class Builder:
             with Index(
                 self._spec, properties, by_name, folder, reader, self._options.num_threads, cache=False
             ) as index:
-                return calibrate(index, truth, stages.tick("calibrate")).to_json()
+                return calibrate(index, truth, holders, stages.tick("calibrate")).to_json()
 
 
 def _calibration_queries(spec: CollectionSpec, given: "npt.ArrayLike | None") -> AnyArray | None:

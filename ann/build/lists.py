@@ -12,7 +12,6 @@ import numpy as np
 import numpy.typing as npt
 
 from outcrop import native
-from outcrop.ann.build.assignment import Int32Array
 from outcrop.ann.build.assignment_file import AssignmentFile
 from outcrop.ann.build.options import Sizes
 from outcrop.ann.build.scan import Tick
@@ -20,7 +19,7 @@ from outcrop.ann.codes import Code
 from outcrop.ann.scratch import Field, SortedRuns
 from outcrop.ann.spec import CollectionSpec
 from outcrop.store import BlockWriter, FileEntry
-from outcrop.types import AnyArray, Int64Array, UInt8Array
+from outcrop.types import AnyArray, Int32Array, Int64Array, UInt8Array
 
 # Batches of `SortedRuns.batches` here and in the assignment file begin at the same vectors.
 BATCH_ROWS = 16_384

@@ -10,12 +10,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from outcrop.ann.build.assignment import Int32Array, Neighbourhood, Rule
+from outcrop.ann.build.assignment import Neighbourhood, Rule
 from outcrop.ann.build.options import COPY_RULES, BuildOptions, Sizes
 from outcrop.ann.build.truth import Truth
+from outcrop.ann.calibrate import first_ranks
 from outcrop.ann.centroid_index import CentroidIndex
 from outcrop.ann.device import DeviceModel
-from outcrop.types import Float32Array, Int64Array
+from outcrop.types import Float32Array, Int32Array
 
 _RECALL = 0.95
 _K = 10
@@ -53,16 +54,15 @@ def try_rules(
     sizes: Sizes,
     num_rows: int,
     device: DeviceModel,
-    num_threads: int,
 ) -> list[Trial]:
     """Return a trial for each rule, cheapest first."""
-    nearby, nearby_distances = neighbourhood.candidates(truth.neighbor_rows)
+    nearby, nearby_distances = neighbourhood.candidates(truth.near_rows)
     sampled, sampled_distances = neighbourhood.candidates(sample)
     _, probes = index.search(truth.queries, min(index.num_centroids, 1024))
     trials = []
     for rule in rules:
-        holders = neighbourhood.choose(rule, truth.neighbor_rows, nearby, nearby_distances, num_threads)
-        entries = neighbourhood.choose(rule, sample, sampled, sampled_distances, num_threads)
+        holders = neighbourhood.choose(rule, truth.near_rows, nearby, nearby_distances)
+        entries = neighbourhood.choose(rule, sample, sampled, sampled_distances)
         nprobe = _needed_nprobe(probes, holders, truth)
         counts = np.bincount(entries[entries >= 0], minlength=index.num_centroids) * (num_rows / len(sample))
         reads, num_bytes, device_us = _cost(probes[:, :nprobe], counts * sizes.record_bytes + 96, device)
@@ -80,23 +80,14 @@ def choose_rule(trials: list[Trial], allowed_copies: float) -> Trial:
 def _needed_nprobe(probes: Int32Array, holders: Int32Array, truth: Truth) -> int:
     """Return how many of the nearest centroids hold 95 % of the true neighbours."""
     neighbors = truth.ids[:, :_K]
-    if not len(truth.neighbor_ids):  # a set of one vector, which is the query itself
+    if not len(truth.near_ids):  # a set of one vector, which is the query itself
         return 1
-    at = np.searchsorted(truth.neighbor_ids, np.maximum(neighbors, truth.neighbor_ids[0]))
+    at = np.searchsorted(truth.near_ids, np.maximum(neighbors, truth.near_ids[0]))
     ranks = np.full(neighbors.shape, probes.shape[1], np.int64)
     for query in range(len(probes)):
-        rank_of = _ranks(probes[query], holders[at[query]])
-        ranks[query] = rank_of.min(axis=1)
+        ranks[query] = first_ranks(probes[query], holders[at[query]])
     found = np.sort(ranks[neighbors >= 0])
     return int(min(probes.shape[1], found[min(len(found) - 1, int(np.ceil(_RECALL * len(found))) - 1)] + 1))
-
-
-def _ranks(probes: Int32Array, holders: Int32Array) -> Int64Array:
-    order = np.argsort(probes)
-    place = np.searchsorted(probes[order], holders).clip(0, len(probes) - 1)
-    rank = order[place]
-    missing = (probes[rank] != holders) | (holders < 0)
-    return np.where(missing, len(probes), rank)
 
 
 def _cost(

@@ -36,7 +36,9 @@ class Truth:
     ids: Int64Array
     distances: Float32Array
     neighbor_ids: Int64Array
-    neighbor_rows: Float32Array
+    neighbor_positions: Int64Array
+    near_ids: Int64Array
+    near_rows: Float32Array
 
     def save(self, path: Path) -> None:
         """Write all to one file; a killed process leaves none or a whole one."""
@@ -67,9 +69,14 @@ def find_truth(
     distances = np.empty((len(queries), k), np.float32)
     exact.result(ids, distances)
     ids, distances = _without_own(ids, distances, own_ids)
-    neighbor_ids = np.unique(ids[:, :10])
-    neighbor_ids = neighbor_ids[neighbor_ids >= 0]
-    return Truth(queries, own_ids, ids, distances, *_collect(runs, neighbor_ids, spec.dim))
+    neighbor_ids, near_ids = _distinct(ids), _distinct(ids[:, :10])
+    positions, near_rows = _collect(runs, neighbor_ids, near_ids, spec.dim)
+    return Truth(queries, own_ids, ids, distances, neighbor_ids, positions, near_ids, near_rows)
+
+
+def _distinct(ids: Int64Array) -> Int64Array:
+    distinct: Int64Array = np.unique(ids)
+    return distinct[distinct >= 0]
 
 
 def _queries(
@@ -81,8 +88,7 @@ def _queries(
         return queries, typed, np.full(len(queries), -1, np.int64)
     held_out = found.sample[-min(most, len(found.sample)) :]
     own_ids = found.sample_ids[-len(held_out) :]
-    typed = np.ascontiguousarray(held_out).view(np.uint8) if spec.is_byte else None
-    return as_float32(held_out), typed, own_ids
+    return *query_rows(spec, held_out), own_ids
 
 
 def _without_own(ids: Int64Array, distances: Float32Array, own_ids: Int64Array) -> tuple[Int64Array, Float32Array]:
@@ -94,10 +100,18 @@ def _without_own(ids: Int64Array, distances: Float32Array, own_ids: Int64Array) 
     return ids[keep].reshape(shape), distances[keep].reshape(shape)
 
 
-def _collect(runs: SortedRuns, wanted: Int64Array, dim: int) -> tuple[Int64Array, Float32Array]:
-    rows_of = np.empty((len(wanted), dim), np.float32)
+def _collect(
+    runs: SortedRuns, neighbor_ids: Int64Array, near_ids: Int64Array, dim: int
+) -> tuple[Int64Array, Float32Array]:
+    """Return the place of each neighbour in bucket order, and the vectors of the nearest ones."""
+    positions = np.empty(len(neighbor_ids), np.int64)
+    near_rows = np.empty((len(near_ids), dim), np.float32)
+    begin = 0
     for bucket in range(runs.num_partitions):
         for ids, rows in runs.batches(bucket, 4 * _BATCH_ROWS):
-            at = np.flatnonzero(np.isin(ids, wanted))
-            rows_of[np.searchsorted(wanted, ids[at])] = as_float32(rows[at])
-    return wanted, rows_of
+            at = np.flatnonzero(np.isin(ids, neighbor_ids))
+            positions[np.searchsorted(neighbor_ids, ids[at])] = begin + at
+            at = at[np.isin(ids[at], near_ids)]
+            near_rows[np.searchsorted(near_ids, ids[at])] = as_float32(rows[at])
+            begin += len(ids)
+    return positions, near_rows
