@@ -21,13 +21,11 @@ _KS = (10, 100)
 _RERANKS = (0, 1, 2, 4)
 # Candidates re-ranked at most, where codes are coarse: what the core's selection holds.
 _MOST_RERANK = 16_384
-# Held-out vectors of the set may be a little easier than queries from elsewhere, and a few hundred queries tell a
-# recall to within half a point. Asked for a recall, calibration demands this share of the missing rest on top. On SIFT
-# descriptors whose queries come from other photographs, a measured 0.968 was 0.963; on text, a measured 0.961 was
-# 0.963.
-_MARGIN = 0.1
-# Stopping early by what the waves found carries over less well to queries of another kind: demanded of those policies.
-_EARLY_STOP_MARGIN = 0.5
+# A few hundred queries tell a recall to within a standard error, and held-out vectors of the set may be a little easier
+# than queries from elsewhere. So policies must reach this many standard errors above the target; those that stop early
+# by what the waves found, which carries over less well to queries of another kind, twice as many.
+_STANDARD_ERRORS = 1.0
+_EARLY_STOP_STANDARD_ERRORS = 2.0
 # Pruning and waves are tried at this target and above.
 _VARIANTS_FROM = 0.9
 # One measurement reads about this much, so that high targets are measured on fewer queries.
@@ -45,15 +43,18 @@ def recall_at_k(
 ) -> Float32Array:
     """Return the recall of each query, float32 [n], tolerant of ties.
 
-    distances, ids: [n, k], what was found; true_distances: [n, >= k], exact, ascending; true_ids: theirs. A result
-    counts when its distance is no larger than the k-th true one, up to float32's rounding, or, for distances that are
-    only those of codes, when it is one of the k true ids. Where fewer than k vectors exist, those are all that count.
+    distances, ids: [n, k], what was found; true_distances: [n, >= k], exact, ascending. A result counts when its
+    distance is no larger than the k-th true one, up to float32's rounding. Distances of codes do not tell that: with
+    true_ids, those of true_distances, a result counts when it is one of them and as near. Where fewer than k vectors
+    exist, all count.
     """
     k = min(ids.shape[1], true_distances.shape[1])
-    hits = distances <= tie_bound(true_distances, k)
-    if true_ids is not None:
-        hits |= np.stack([np.isin(row, true) for row, true in zip(ids, true_ids[:, :k], strict=True)])
-    hits &= ids >= 0
+    bound = tie_bound(true_distances, k)
+    if true_ids is None:
+        hits = (distances <= bound) & (ids >= 0)
+    else:
+        near = np.where(true_distances <= bound, true_ids, -1)
+        hits = np.stack([np.isin(row, true[true >= 0]) for row, true in zip(ids, near, strict=True)])
     recall: Float32Array = (np.minimum(hits.sum(axis=1), k) / k).astype(np.float32)
     return recall
 
@@ -62,7 +63,8 @@ def tie_bound(true_distances: Float32Array, k: int) -> Float32Array:
     """Return up to which distance a result counts as one of the k nearest, float32 [n, 1]: float32 rounds either
     way."""
     bound: Float32Array = true_distances[:, k - 1 : k]
-    return bound + np.float32(1e-5) * np.abs(bound) + np.float32(1e-6)
+    slack: Float32Array = np.float32(1e-5) * np.abs(bound) + np.float32(1e-6)
+    return bound + slack
 
 
 class RecallCurve:
@@ -99,6 +101,13 @@ class RecallCurve:
         queries."""
         return float((self.ranks(k)[:num_queries] < nprobe).mean())
 
+    def standard_error(self, k: int, recall: float) -> float:
+        """Return how far the mean recall of these queries may be from that of all such queries, where it is
+        `recall`."""
+        nprobe = self.nprobe_for(k, recall) or self.most
+        per_query = (self.ranks(k) < nprobe).mean(axis=1)
+        return float(per_query.std() / math.sqrt(len(per_query)))
+
     def nprobe_for(self, k: int, recall: float) -> int | None:
         """Return the fewest lists that hold this share of the k nearest, or None."""
         ranks = np.sort(self.ranks(k), axis=None)
@@ -131,7 +140,7 @@ class _Bench:
         self._list_bytes = 4096 + float(index.directory.list_offsets[-1]) / index.directory.num_centroids
         self.held_out = bool((truth.own_ids >= 0).any())
         # Distances of the core, without the edge's 1 - for cosine, on both sides.
-        self._true = truth.distances[:, :k] + (1 if index.spec.metric == "cosine" else 0)
+        self._true = truth.distances + (1 if index.spec.metric == "cosine" else 0)
 
     def measure(self, policy: Policy) -> Policy:
         """Return the policy with its recall and costs filled in.
@@ -190,23 +199,22 @@ def calibrate(index: "Index", truth: "Truth", holders: Int32Array, tick: Callabl
 def _calibrated(bench: _Bench, index: "Index", target: float) -> Policy | None:
     """Return the cheapest policy found that reaches the target, or None when it takes more lists than the curve
     knows."""
+    error = bench.curve.standard_error(bench.k, target)
+    demanded = min(1.0, target + _STANDARD_ERRORS * error)
     tried: list[Policy] = []
     for factor in (0,) if index.lossless else _RERANKS:
-        tried += _probes_for(bench, _demanded(target), factor * bench.k)
-    best = _cheapest(tried, target)
+        tried += _probes_for(bench, demanded, factor * bench.k)
     rerank = 4 * max(_RERANKS) * bench.k
-    while best is None and not index.lossless and rerank <= min(_MOST_RERANK, 4 * index.num_rows):
+    while not index.lossless and _cheapest(tried, demanded) is None and rerank <= min(_MOST_RERANK, 4 * index.num_rows):
         # Nothing helps but more candidates: the codes are coarse.
-        tried += _probes_for(bench, _demanded(target), rerank)
-        best, rerank = _cheapest(tried, target), 4 * rerank
+        tried += _probes_for(bench, demanded, rerank)
+        rerank *= 4
+    best = _cheapest(tried, demanded)
     if best is not None and target >= _VARIANTS_FROM:
-        tried += [bench.measure(variant) for variant in _variants(best, index.centroids.num_centroids)]
-        best = _cheapest(tried, target)
+        stop_early = [bench.measure(variant) for variant in _variants(best, index.centroids.num_centroids)]
+        enough = _cheapest(stop_early, min(1.0, target + _EARLY_STOP_STANDARD_ERRORS * error))
+        best = best if enough is None or enough.device_us > best.device_us else enough
     return None if best is None else replace(best, recall=target)
-
-
-def _demanded(target: float, early_stop: bool = False) -> float:
-    return target + (_EARLY_STOP_MARGIN if early_stop else _MARGIN) * (1 - target)
 
 
 def _probes_for(bench: _Bench, demanded: float, rerank: int) -> list[Policy]:
@@ -228,7 +236,7 @@ def _next_nprobe(bench: _Bench, wanted: float, measured: list[Policy]) -> int | 
     nprobe = bench.curve.nprobe_for(bench.k, wanted) if wanted <= 1 else None
     if nprobe is None and not measured:
         # More neighbours are as near as the k-th than the curve knows of, so it stays below what a search finds.
-        return bench.curve.most // 4
+        return max(1, bench.curve.most // 4)
     if nprobe is not None and measured and nprobe <= measured[-1].nprobe:
         nprobe = None
     if nprobe is None and 2 * measured[-1].nprobe <= bench.curve.most:
@@ -236,8 +244,8 @@ def _next_nprobe(bench: _Bench, wanted: float, measured: list[Policy]) -> int | 
     return nprobe
 
 
-def _cheapest(measured: list[Policy], target: float) -> Policy | None:
-    reached = [p for p in measured if p.measured >= _demanded(target, early_stop=p.patience > 0 or p.ratio > 0)]
+def _cheapest(measured: list[Policy], demanded: float) -> Policy | None:
+    reached = [policy for policy in measured if policy.measured >= demanded]
     return min(reached, key=lambda policy: policy.device_us) if reached else None
 
 

@@ -47,7 +47,7 @@ def save_array(path: Path, array: AnyArray) -> None:
     _save_durably(path, lambda file: np.save(file, array))
 
 
-def save_arrays(path: Path, **arrays: AnyArray) -> None:
+def save_arrays(path: Path, **arrays: Any) -> None:
     """Like `write_atomically`, for a `.npz` file."""
     _save_durably(path, lambda file: np.savez(file, **arrays))
 

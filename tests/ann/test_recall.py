@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from outcrop.ann.calibrate import _Bench
+from outcrop.ann.calibrate import RecallCurve, _Bench
 from outcrop.ann.policy import Policy, PolicyTable
 from outcrop.datasets.generate import VectorGenerator
 
@@ -66,9 +66,10 @@ def test_results_of_codes_are_judged_by_their_ids_not_their_distances(built, vec
     order = np.argsort(true, axis=1)[:, :100]
     truth = Truth(
         queries, np.full(20, -1), order, np.take_along_axis(true, order, axis=1).astype(np.float32),
-        np.empty(0, np.int64), np.empty((0, 8), np.float32),
+        np.arange(500), np.arange(500), np.empty(0, np.int64), np.empty((0, 8), np.float32),
     )  # fmt: skip
-    measured = _Bench(collection.open(), truth, 10).measure(Policy(10, 0.0, ALL, rerank=0))
+    curve = RecallCurve(collection.open(), truth, np.zeros((500, 1), np.int32))
+    measured = _Bench(collection.open(), truth, curve, 10).measure(Policy(10, 0.0, ALL, rerank=0))
     found = collection.search(queries, 10, nprobe=ALL, rerank=0)
     assert measured.measured == pytest.approx(recall_of(found, np.pad(true, ((0, 0), (0, 2)), constant_values=1e9), 10))
     assert measured.measured < 0.5
