@@ -16,8 +16,8 @@ BENCH = Path(__file__).parents[2] / "bench"
 @pytest.fixture(scope="module")
 def search_cold(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     out = tmp_path_factory.mktemp("out")
-    _run("search_cold", "--small", "--recall", "0.95", "--out", str(out))
-    found: dict[str, Any] = json.loads((out / "generated.json").read_text())
+    found: dict[str, Any] = json.loads(_run("search_cold", "--small", "--recall", "0.95", "--json", "--out", str(out)))
+    assert found == json.loads((out / "generated.json").read_text())
     found["plots"] = sorted(path.name for path in out.glob("*.png"))
     return found
 
@@ -47,7 +47,8 @@ def test_peers_of_the_same_run_find_their_neighbours_too(search_cold: dict[str, 
     for record in search_cold["records"]:
         best[record["system"]] = max(best.get(record["system"], 0.0), record["recall"])
 
-    assert set(best) == {"outcrop", "faiss IVF in memory", "faiss IVF on disk", "faiss HNSW in memory"}
+    assert "outcrop" in best
+    assert {name.split(",")[0] for name in best} >= {"faiss IVF in memory", "faiss IVF on disk", "faiss HNSW in memory"}
     assert min(best.values()) >= 0.9
 
 
