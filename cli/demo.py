@@ -135,15 +135,18 @@ def _build(run: Run, given: DemoInput) -> BuildReport:
 
 def _search(run: Run, given: DemoInput) -> tuple[list[Measurement], CollectionInfo, CollectionStatistics]:
     queries = read_queries(given.queries, _QUERIES)
+    measurements: list[Measurement] = []
     with opened(run, NAME, MEMORY, _THREADS) as (collection, info):
         truth = read_truth(collection, queries, 10, given.ground_truth, None)
-        steps = [(Knob(recall=recall), cache) for recall in _RECALLS for cache in ("cold", "warm")]
-        measurements = []
-        with run.output.progress("searching", total=len(steps)) as bar:
-            for knob, cache in steps:
-                measurements.append(measure(collection, queries, truth, 10, knob, _THREADS, cache))
-                bar.advance()
-        return measurements, info, collection.statistics()
+    with run.output.progress("searching", total=2 * len(_RECALLS)) as bar:
+        for cache in ("cold", "warm"):
+            with opened(run, NAME, MEMORY, _THREADS, cache_lists=cache == "warm") as (collection, _):
+                for recall in _RECALLS:
+                    knob = Knob(recall=recall)
+                    measurements.append(measure(collection, queries, truth, 10, knob, _THREADS, cache))
+                    bar.advance()
+                statistics = collection.statistics()
+    return measurements, info, statistics
 
 
 def explanation(info: CollectionInfo, statistics: CollectionStatistics, measurements: list[Measurement]) -> list[str]:

@@ -1,5 +1,6 @@
 """`outcrop eval`: recall against what it costs, with the empty cache and the warm one."""
 
+import itertools
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -58,7 +59,7 @@ def evaluate(
 ) -> None:
     """Measure recall, throughput, latency and what was read, for each recall asked.
 
-    Every query is a call of its own. Cold: the cache is emptied before each. Warm: all queries were searched before.
+    Every query is a call of its own. Cold: no list is in memory. Warm: all queries were searched before.
     """
     knobs = [Knob(recall=float(value)) for value in _numbers("--recalls", _asked_recalls(recalls, nprobes))]
     knobs += [Knob(nprobe=int(value)) for value in _numbers("--nprobes", nprobes)]
@@ -81,12 +82,11 @@ def evaluate(
         else:
             truth = read_truth(collection, rows, k, ground_truth, distances)
     with run.output.progress("measuring", total=len(counts) * len(knobs) * len(states)) as bar:
-        for count in counts:
-            with opened(run, name, memory, count, reader) as (collection, _):
+        for count, state in itertools.product(counts, states):
+            with opened(run, name, memory, count, reader, cache_lists=state == "warm") as (collection, _):
                 for knob in knobs:
-                    for state in states:
-                        bar.update(len(measurements), description=f"{knob}, {count} threads, {state}")
-                        measurements.append(measure(collection, rows, truth, k, knob, count, state))
+                    bar.update(len(measurements), description=f"{knob}, {count} threads, {state}")
+                    measurements.append(measure(collection, rows, truth, k, knob, count, state))
                 statistics = collection.statistics()
     assert info.version is not None
     budget = statistics.memory.budget_bytes

@@ -36,7 +36,7 @@ class Knob:
 class Measurement:
     """What searches with one knob gave and cost.
 
-    cache: cold (emptied before every query) or warm (after all queries have been searched). recall: mean, tolerant of
+    cache: cold (there is none) or warm (after all queries have been searched). recall: mean, tolerant of
     ties where the true distances are known. p50_us, p99_us: of one call. The rest is the mean per query.
     """
 
@@ -58,12 +58,15 @@ class Measurement:
 def measure(
     collection: Collection, queries: Vectors, truth: Truth, k: int, knob: Knob, threads: int, cache: str
 ) -> Measurement:
-    """Search every query in a call of its own, from `threads` threads, and return what was measured."""
+    """Search every query in a call of its own, from `threads` threads, and return what was measured.
+
+    cache: "cold" for a collection opened without a cache of lists, or "warm".
+    """
     collection.clear_cache()
     if cache == "warm":
         for _ in range(_WARM_UP_PASSES):
             collection.search(queries, k, **knob.arguments(), share_reads=False)
-    found, latencies_us, seconds = _search_one_by_one(collection, queries, k, knob, threads, cache == "cold")
+    found, latencies_us, seconds = _search_one_by_one(collection, queries, k, knob, threads)
     recall = np.concatenate([_recall(truth, each, n) for n, each in enumerate(found)])
     total = {name: sum(getattr(each.usage, name) for each in found) / len(found) for name in _COSTS}
     p50, p99 = np.percentile(latencies_us, [50, 99])
@@ -90,7 +93,7 @@ def _recall(truth: Truth, found: Neighbors, query: int) -> Any:
 
 
 def _search_one_by_one(
-    collection: Collection, queries: Vectors, k: int, knob: Knob, threads: int, cold: bool
+    collection: Collection, queries: Vectors, k: int, knob: Knob, threads: int
 ) -> tuple[list[Neighbors], Any, float]:
     found: list[Neighbors | None] = [None] * len(queries)
     latencies_us = np.empty(len(queries))
@@ -102,8 +105,6 @@ def _search_one_by_one(
                 number = next(numbers)
             if number >= len(queries):
                 return
-            if cold:
-                collection.clear_cache()
             began = time.perf_counter()
             found[number] = collection.search(queries[number], k, **knob.arguments(), threads=1, share_reads=False)
             latencies_us[number] = (time.perf_counter() - began) * 1e6

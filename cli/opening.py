@@ -21,11 +21,16 @@ ReaderOption = Annotated[str, typer.Option(help="auto, io_uring, pread or memory
 
 @contextmanager
 def opened(
-    run: Run, name: str, memory: str | None = None, threads: int | None = None, reader: str = "auto"
+    run: Run,
+    name: str,
+    memory: str | None = None,
+    threads: int | None = None,
+    reader: str = "auto",
+    cache_lists: bool = True,
 ) -> Iterator[tuple[Collection, CollectionInfo]]:
     """Open a collection read-only within `memory`, by default what its build was told that search will have.
 
-    Raises NotFound when there is no such root, collection or version.
+    cache_lists: False measures the empty cache. Raises NotFound when there is no such root, collection or version.
     """
     with outcrop.connect(run.path, read_only=True, reader=reader, threads=threads) as database:
         collection = database.collection(name)
@@ -33,4 +38,5 @@ def opened(
         if info.version is None:
             raise NotFound(f"{name}: holds nothing yet; `outcrop build {name} VECTORS` fills it")
         database.memory_bytes = parse_bytes(info.properties["search_memory_bytes"] if memory is None else memory)
+        database.cache_lists = cache_lists
         yield collection, info

@@ -73,6 +73,8 @@ class Database:
         self._root = Root.open(path, read_only=read_only, create=create)
         self.memory_bytes = parse_bytes(memory)
         self.reader = reader
+        # False keeps no lists in memory: what every search costs when none of its lists was asked before.
+        self.cache_lists = True
         self.threads = threads or os.cpu_count() or 1
         self._open: dict[str, Collection] = {}
         self._lock = threading.Lock()
@@ -396,7 +398,8 @@ class Collection:
         reader = stack.enter_context(StorageReader(memory, self._database.reader, buffer_bytes=buffer_bytes))
         files = {entry.name: entry for entry in lease.manifest.files}
         properties = lease.manifest.properties
-        index = Index(self.spec, properties, files, lease.folder, reader, self._database.threads)
+        database = self._database
+        index = Index(self.spec, properties, files, lease.folder, reader, database.threads, database.cache_lists)
         return stack.enter_context(index), reader
 
 
