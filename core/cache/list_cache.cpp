@@ -73,7 +73,8 @@ void ListCache::offer(uint32_t key, std::span<const std::byte> bytes) {
   size_t needed = bytes.size() + kEntryOverhead;
   std::lock_guard lock(mutex_);
   if (slot_of_[key] >= 0) return;
-  if (!make_room(key, needed)) {
+  // What can never fit must not push out others on its way to being refused.
+  if (needed > capacity_bytes_ - frequency_.size() * kKeyOverhead || !make_room(key, needed)) {
     stats_.refused++;
     return;
   }

@@ -4,6 +4,9 @@
 #include <cassert>
 #include <cmath>
 #include <numeric>
+#include <string>
+
+#include "error.hpp"
 
 namespace outcrop {
 
@@ -213,7 +216,13 @@ void QueryGroup::select_candidates(uint32_t q) {
 void QueryGroup::plan_rows() {
   const size_t width = index_.row_bytes();
   ranges_.clear();
-  for (const RowAsk& ask : row_asks_) ranges_.push_back(index_.vectors->blocks_of(ask.row * width, width));
+  const uint64_t num_rows = index_.vectors->payload_bytes() / width;
+  for (const RowAsk& ask : row_asks_) {
+    if (ask.row >= num_rows)
+      throw CorruptFile(index_.postings->path() + ": an entry names row " + std::to_string(ask.row) + " of " +
+                        std::to_string(num_rows));
+    ranges_.push_back(index_.vectors->blocks_of(ask.row * width, width));
+  }
   usage_.reranked += row_asks_.size();
   merge_reads();
 }
