@@ -50,6 +50,11 @@ class CollectionSpec:
         return "l2" if self.metric == "l2" else "ip"
 
     @property
+    def centroid_dtype(self) -> str:
+        """How centroids are stored: rounded to bytes among bytes, else float32."""
+        return self.dtype if self.is_byte else "float32"
+
+    @property
     def is_byte(self) -> bool:
         """Whether vectors are stored as 8-bit integers."""
         return self.dtype in ("uint8", "int8")

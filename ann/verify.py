@@ -206,8 +206,9 @@ class _Walk:
         return as_float32(data.view(spec.dtype).reshape(count, spec.dim))
 
     def _center(self, centroid: int) -> npt.NDArray[np.float32]:
-        width = 4 * self._index.spec.dim
-        return self._centroids.read(centroid * width, width).view(np.float32)
+        dtype = np.dtype(self._index.spec.centroid_dtype)
+        width = dtype.itemsize * self._index.spec.dim
+        return as_float32(self._centroids.read(centroid * width, width).view(dtype))
 
     def _of_list(self, number: int, text: str) -> Problem:
         return _problem("postings.blk", self.block_of(number), f"list {number}: {text}")

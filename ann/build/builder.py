@@ -207,7 +207,7 @@ class Builder:
 
     def _write_centroids(self, folder: Path, index: CentroidIndex, neighbourhood: Neighbourhood) -> list[FileEntry]:
         return [
-            _write(folder / "centroids.blk", "centroids", neighbourhood.centroids),
+            _write(folder / "centroids.blk", "centroids", neighbourhood.centroids.astype(self._spec.centroid_dtype)),
             _write(folder / "centroid_index.blk", "centroid_index", index.serialized()),
         ]
 

@@ -9,15 +9,15 @@ from outcrop.types import Progress
 _COSTS = {
     "scan": 2.0,
     "distribute": 5.0,
-    "cluster": 12.0,
-    "neighbours": 8.0,
+    "cluster": 6.0,
+    "neighbours": 5.0,
     "copies": 1.0,
-    "assign": 25.0,
-    "scatter": 8.0,
+    "assign": 9.0,
+    "scatter": 5.0,
     "pack": 4.0,
     "scatter rows": 5.0,
     "pack rows": 2.0,
-    "calibrate": 4.0,
+    "calibrate": 25.0,
 }
 _ONLY_LOSSY = ("scatter rows", "pack rows")
 _REPORT_EVERY_SECONDS = 0.1
