@@ -5,9 +5,9 @@
 #include <cassert>
 #include <exception>
 #include <string>
-#include <thread>
 
 #include "error.hpp"
+#include "search/parallel.hpp"
 #include "search/query_group.hpp"
 
 namespace outcrop {
@@ -240,11 +240,7 @@ SearchUsage Searcher::search(const SearchBatch& batch, const SearchOptions& aske
       errors[i] = std::current_exception();
     }
   };
-  {
-    std::vector<std::jthread> helpers;
-    for (size_t i = 1; i < contexts.size(); i++) helpers.emplace_back(work, i);
-    work(0);
-  }
+  run_on_threads(contexts.size(), work);
   give_back(std::move(contexts));
   for (const std::exception_ptr& error : errors)
     if (error) std::rethrow_exception(error);
