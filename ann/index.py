@@ -5,7 +5,6 @@ reads in flight, per thread; and with what is left a cache of posting lists by m
 """
 
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,16 +14,18 @@ import numpy.typing as npt
 
 from outcrop import native
 from outcrop.ann import codes
+from outcrop.ann.answers import joined, usage_of
 from outcrop.ann.centroid_index import CentroidIndex
 from outcrop.ann.device import DeviceModel
 from outcrop.ann.directory import Directory, unpack
 from outcrop.ann.edge import query_rows
+from outcrop.ann.exact import search_exact
 from outcrop.ann.policy import Policy, PolicyTable
 from outcrop.ann.spec import CollectionSpec
 from outcrop.ann.workers import Workers, single_threaded_faiss
 from outcrop.errors import InvalidArgument
 from outcrop.store import FileEntry, Reservation, StorageReader, StoredFile
-from outcrop.types import Float32Array, Int64Array, Neighbors, SearchUsage, UInt8Array
+from outcrop.types import Float32Array, Int64Array, Neighbors, UInt8Array
 
 MOST_K = 16_384
 # Queries of one call are searched in parts of at most this many (query, probe) pairs, 8 bytes each.
@@ -33,12 +34,13 @@ _MOST_PROBES = 1 << 18
 _BUFFER_SHARE = 0.4
 _MOST_BUFFER_BYTES = 8 << 20
 _READS_PER_BATCH_GROUP = 16
-_EXACT_CHUNK_BYTES = 1 << 20
 # What the candidates of a thread's queries in flight may take: with a large k or rerank there are fewer such queries.
 _SELECTION_BYTES = 1 << 20
 _BYTES_PER_CANDIDATE = 48
 # Fewer queries are not worth handing their centroid search to other threads.
 _FEWEST_QUERIES_PER_THREAD = 16
+# The files of a version that search opens; centroids.blk is for `verify`, and for updates to come.
+_FILES_READ = ("postings.blk", "directory.blk", "centroid_index.blk", "vectors.blk", "row_ids.blk", "strings.blk")
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,7 +228,7 @@ class Index:
         floats, typed = query_rows(self.spec, queries)
         threads = self.num_threads if threads is None else max(1, min(threads, self.num_threads))
         if exact:
-            return self._search_exact(floats, typed, k, threads)
+            return search_exact(self, floats, typed, k, threads)
         policy = replace(self._policy(k, recall, nprobe, rerank), k=k)
         return self._search_all(floats, typed, policy, threads, share_reads)
 
@@ -246,7 +248,7 @@ class Index:
             )
             for at in range(0, len(floats), part)
         ]
-        return _joined(parts) if len(parts) > 1 else parts[0] if parts else _nothing(policy.k)
+        return joined(parts, policy.k)
 
     def _policy(self, k: int, recall: float | None, nprobe: int | None, rerank: int | None) -> Policy:
         if rerank is not None:
@@ -282,7 +284,7 @@ class Index:
             found += 1
         exact = self.lossless or policy.rerank > 0
         latency += np.float32(centroid_us / len(queries))
-        return Neighbors(ids, found, _usage(usage, len(queries), centroid_us, elapsed_us), exact, latency)
+        return Neighbors(ids, found, usage_of(usage, len(queries), centroid_us, elapsed_us), exact, latency)
 
     def _find_centroids(
         self, queries: Float32Array, nprobe: int, threads: int
@@ -312,90 +314,12 @@ class Index:
         options.byte_cost_us = self.device.byte_cost_us
         return options
 
-    def _search_exact(self, floats: Float32Array, typed: UInt8Array | None, k: int, threads: int) -> Neighbors:
-        began = time.perf_counter()
-        scan = native.ExactScan(self.spec.dtype, self.spec.core_metric, floats, typed, k)
-        reads = self.scan_rows(lambda ids, rows: scan.push(rows, ids, threads))
-        ids = np.empty((len(floats), k), np.int64)
-        found = np.empty((len(floats), k), np.float32)
-        scan.result(ids, found)
-        if self.spec.metric == "cosine":
-            found += 1
-        elapsed_us = (time.perf_counter() - began) * 1e6
-        usage = SearchUsage(
-            queries=len(floats),
-            reads=reads[0],
-            bytes=reads[1],
-            lists=self.directory.num_lists,
-            cache_hits=0,
-            skipped=0,
-            distances=self.num_rows * len(floats),
-            reranked=0,
-            waves=1,
-            device_us=reads[1] * self.device.byte_cost_us,
-            centroid_us=0.0,
-            elapsed_us=elapsed_us,
-        )
-        return Neighbors(ids, found, usage, True, np.full(len(floats), elapsed_us / max(1, len(floats)), np.float32))
-
-    # ---- all vectors, in row order
-
-    def scan_rows(self, take: Callable[[Int64Array, UInt8Array], None]) -> tuple[int, int]:
-        """Call take(ids int64 [n], rows uint8 [n, row_bytes]) for all stored vectors, in row order, a few at a time.
-
-        Returns (reads, bytes) of the device. Raises CorruptFile.
-        """
-        return self._scan_lists(take) if self.lossless else self._scan_vectors(take)
-
-    def _scan_lists(self, take: Callable[[Int64Array, UInt8Array], None]) -> tuple[int, int]:
-        offsets = self.directory.list_offsets.astype(np.int64)
-        reads = num_bytes = 0
-        first = 0
-        while first < self.directory.num_lists:
-            last = max(first + 1, int(np.searchsorted(offsets, offsets[first] + _EXACT_CHUNK_BYTES, side="right")) - 1)
-            data, usage = _read(self._files["postings.blk"], int(offsets[first]), int(offsets[last] - offsets[first]))
-            reads, num_bytes = reads + usage.reads, num_bytes + usage.bytes
-            parts = [
-                self.primary_entries(n, data[offsets[n] - offsets[first] : offsets[n + 1] - offsets[first]])
-                for n in range(first, last)
-            ]
-            take(np.concatenate([ids for ids, _ in parts]), np.concatenate([rows for _, rows in parts]))
-            first = last
-        return reads, num_bytes
-
-    def primary_entries(self, number: int, data: UInt8Array) -> tuple[Int64Array, UInt8Array]:
-        """Return (ids, codes) of the primary entries in the bytes of list `number`."""
-        ids, _, num_primary, codes_at = self.entries(number, data)
-        width = self.properties["code_bytes"]
-        rows = data[codes_at : codes_at + num_primary * width].reshape(num_primary, width)
-        return ids[:num_primary], rows
-
     def entries(self, number: int, data: UInt8Array) -> tuple[Int64Array, npt.NDArray[np.uint64], int, int]:
         """Return (ids, rows, num_primary, offset of the codes) of the bytes of list `number`. Raises CorruptFile."""
         p = self.properties
         return native.read_list(
             data, number, p["code_bytes"], p["id_bytes"], p["row_bytes"], str(self._files["postings.blk"].path)
         )
-
-    def _scan_vectors(self, take: Callable[[Int64Array, UInt8Array], None]) -> tuple[int, int]:
-        width = self.spec.row_bytes
-        step = max(1, _EXACT_CHUNK_BYTES // width)
-        reads = num_bytes = 0
-        for start in range(0, self.num_rows, step):
-            count = min(step, self.num_rows - start)
-            rows, usage = _read(self._files["vectors.blk"], start * width, count * width)
-            ids, id_usage = _read(self._files["row_ids.blk"], start * 8, count * 8)
-            reads, num_bytes = reads + usage.reads + id_usage.reads, num_bytes + usage.bytes + id_usage.bytes
-            take(ids.view(np.int64), rows.reshape(count, width))
-        return reads, num_bytes
-
-
-_FILES_READ = ("postings.blk", "directory.blk", "centroid_index.blk", "vectors.blk", "row_ids.blk", "strings.blk")
-
-
-def _read(file: StoredFile, offset_bytes: int, length_bytes: int) -> tuple[UInt8Array, native.ReadUsage]:
-    out = np.empty(length_bytes, np.uint8)
-    return out, file.read_ranges(np.array([offset_bytes]), np.array([length_bytes]), out)
 
 
 def _whole(file: StoredFile) -> UInt8Array:
@@ -410,36 +334,3 @@ def _check_k(k: int) -> None:
 def _check_count(name: str, value: int, least: int) -> None:
     if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
         raise InvalidArgument(f"{name}: expected a number of at least {least}, found {value!r}")
-
-
-def _usage(usage: native.SearchUsage, queries: int, centroid_us: float, elapsed_us: float) -> SearchUsage:
-    return SearchUsage(
-        queries=queries,
-        reads=usage.reads,
-        bytes=usage.bytes,
-        lists=usage.lists,
-        cache_hits=usage.cache_hits,
-        skipped=usage.skipped,
-        distances=usage.distances,
-        reranked=usage.reranked,
-        waves=usage.waves,
-        device_us=usage.device_us,
-        centroid_us=centroid_us,
-        elapsed_us=elapsed_us,
-    )
-
-
-def _joined(parts: list[Neighbors]) -> Neighbors:
-    total = {name: sum(getattr(part.usage, name) for part in parts) for name in SearchUsage.__dataclass_fields__}
-    return Neighbors(
-        np.concatenate([part.ids for part in parts]),
-        np.concatenate([part.distances for part in parts]),
-        SearchUsage(**total),
-        parts[0].exact_distances,
-        np.concatenate([part.latency_us for part in parts]),
-    )
-
-
-def _nothing(k: int) -> Neighbors:
-    usage = SearchUsage(**dict.fromkeys(SearchUsage.__dataclass_fields__, 0))
-    return Neighbors(np.empty((0, k), np.int64), np.empty((0, k), np.float32), usage, True, np.empty(0, np.float32))
