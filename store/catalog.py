@@ -21,6 +21,7 @@ import lmdb.verify
 from outcrop import native
 from outcrop.errors import CorruptFile, InvalidArgument, StorageFailure
 from outcrop.store import os_calls
+from outcrop.store.format.lmdb_meta import check_meta_pages
 from outcrop.store.format.record import pack_record, unpack_record
 
 # Address space, not memory. Far more than one transaction can add, and the map is laid out anew for each.
@@ -196,6 +197,7 @@ class Catalog:
             size, least = self._data.stat().st_size, min(size for _, size in seal.values())
             if size < least:
                 raise CorruptFile(f"{self._data}: {size} bytes long, expected at least {least}")
+            check_meta_pages(self._data)
             problems = lmdb.verify.verify(str(self._data))  # type: ignore[no-untyped-call]
         except FileNotFoundError as error:
             raise CorruptFile(f"{self._data}: expected the catalog, found no file") from error

@@ -113,3 +113,25 @@ def test_damage_is_reported_naming_the_file_or_changes_no_record(tmp_path, seed,
         assert answer == undamaged or (kind == "corrupt" and Path(name).name in text), (request, answer[:500])
     counts = Counter(answer.partition(" ")[0] for answer in answers)
     assert counts["corrupt"] > count // 4, counts
+
+
+def test_no_bit_of_a_meta_page_ends_the_process(tmp_path, write_file):
+    """A database that a flipped bit gave sorted duplicates made LMDB fail an assertion, though it had verified."""
+    make_root(tmp_path / "root", write_file)
+    (undamaged,) = run_reader([(str(tmp_path / "root"), True)])
+    whole = (tmp_path / "root" / "catalog" / "data.mdb").read_bytes()
+    requests = []
+    for bit in range(2 * 160 * 8):
+        page, bit_of_page = divmod(bit, 160 * 8)
+        data = bytearray(whole)
+        data[4096 * page + bit_of_page // 8] ^= 1 << bit_of_page % 8
+        path = tmp_path / f"{page}-{bit_of_page}"
+        shutil.copytree(tmp_path / "root", path)
+        (path / "catalog" / "data.mdb").write_bytes(data)
+        requests.append((str(path), bool(bit % 2)))
+
+    answers = run_reader(requests)
+
+    assert len(answers) == len(requests)
+    for request, answer in zip(requests, answers, strict=True):
+        assert answer == undamaged or (answer.startswith("corrupt") and "data.mdb" in answer), (request, answer[:500])
