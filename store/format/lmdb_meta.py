@@ -1,4 +1,5 @@
-"""The part of LMDB's file that `lmdb.verify` does not judge and that ends the process when it is damaged: database flags.
+"""The part of LMDB's file that `lmdb.verify` does not judge and that ends the process when it is damaged: database
+flags.
 
 LMDB 0.9 keeps two meta pages in front of its file; each describes the free list and the one database that we use. A
 database flagged as having sorted duplicates makes LMDB fail an assertion, which aborts. Ours never has flags.
@@ -10,7 +11,8 @@ from pathlib import Path
 from outcrop.errors import CorruptFile
 
 _PAGE_BYTES = 4096
-# Page header (16), magic, version, address, map size; then two MDB_db records of 48 bytes that begin with pad and flags.
+# Page header (16), magic, version, address, map size; then two MDB_db records of 48 bytes that begin with pad and
+# flags.
 _META = struct.Struct("<16xIIQQ IH42x IH42x")
 _MAGIC, _VERSION, _INTEGER_KEYS = 0xBEEFC0DE, 1, 0x08
 
