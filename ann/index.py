@@ -33,7 +33,7 @@ _MOST_PROBES = 1 << 18
 # The share of what is left after the centroids that buffers for reads in flight may take, and the most per thread.
 _BUFFER_SHARE = 0.4
 _MOST_BUFFER_BYTES = 8 << 20
-_READS_PER_BATCH_GROUP = 16
+_MOST_QUERIES_PER_GROUP = 64
 # What the candidates of a thread's queries in flight may take: with a large k or rerank there are fewer such queries.
 _SELECTION_BYTES = 1 << 20
 _BYTES_PER_CANDIDATE = 48
@@ -271,6 +271,11 @@ class Index:
     ) -> Neighbors:
         k, began = policy.k, time.perf_counter()
         distances, probes = self._find_centroids(queries, policy.nprobe, threads)
+        # Lists have numbers near each other where they are near in space: neighbours in this order share most of their
+        # reads.
+        order = np.argsort(probes[:, 0], kind="stable") if share_reads else np.arange(len(queries))
+        queries, distances, probes = queries[order], distances[order], probes[order]
+        typed = None if typed is None else typed[order]
         centroid_us = (time.perf_counter() - began) * 1e6
         counts = policy.num_probes(probes, distances)
         options = self._options(policy, threads, len(queries) if share_reads else 1)
@@ -284,6 +289,8 @@ class Index:
             found += 1
         exact = self.lossless or policy.rerank > 0
         latency += np.float32(centroid_us / len(queries))
+        place = np.argsort(order)
+        ids, found, latency = ids[place], found[place], latency[place]
         return Neighbors(ids, found, usage_of(usage, len(queries), centroid_us, elapsed_us), exact, latency)
 
     def _find_centroids(
@@ -305,7 +312,7 @@ class Index:
         options.patience = policy.patience
         options.gap_bytes = self.device.gap_bytes
         # Queries that share reads wait for each other's waves: groups stay small unless there are many queries.
-        group_size = max(1, min(_READS_PER_BATCH_GROUP, num_queries // (4 * threads)))
+        group_size = max(1, min(_MOST_QUERIES_PER_GROUP, num_queries // (4 * threads)))
         held = _SELECTION_BYTES // (_BYTES_PER_CANDIDATE * (options.k + max(options.k, options.rerank)))
         options.groups_in_flight = max(1, min(4, held))
         options.group_size = max(1, min(group_size, held // options.groups_in_flight))
