@@ -271,26 +271,28 @@ class Index:
     ) -> Neighbors:
         k, began = policy.k, time.perf_counter()
         distances, probes = self._find_centroids(queries, policy.nprobe, threads)
-        # Lists have numbers near each other where they are near in space: neighbours in this order share most of their
-        # reads.
-        order = np.argsort(probes[:, 0], kind="stable") if share_reads else np.arange(len(queries))
-        queries, distances, probes = queries[order], distances[order], probes[order]
-        typed = None if typed is None else typed[order]
+        options = self._options(policy, threads, len(queries) if share_reads else 1)
+        order: Int64Array | None = None
+        if options.group_size > 1:
+            # Lists have numbers near each other where they are near in space: neighbours in this order share most of
+            # their reads.
+            order = np.argsort(probes[:, 0], kind="stable")
+            queries, distances, probes = queries[order], distances[order], probes[order]
+            typed = None if typed is None else typed[order]
         centroid_us = (time.perf_counter() - began) * 1e6
         counts = policy.num_probes(probes, distances)
-        options = self._options(policy, threads, len(queries) if share_reads else 1)
         ids = np.empty((len(queries), k), np.int64)
         found = np.empty((len(queries), k), np.float32)
         latency = np.empty(len(queries), np.float32)
-        reads = np.empty(len(queries), np.uint32)
-        usage = self._core.search(queries, typed, probes, distances, counts, options, ids, found, latency, reads)
+        usage = self._core.search(queries, typed, probes, distances, counts, options, ids, found, latency)
         elapsed_us = (time.perf_counter() - began) * 1e6
         if self.spec.metric == "cosine":
             found += 1
         exact = self.lossless or policy.rerank > 0
         latency += np.float32(centroid_us / len(queries))
-        place = np.argsort(order)
-        ids, found, latency = ids[place], found[place], latency[place]
+        if order is not None:
+            place = np.argsort(order)
+            ids, found, latency = ids[place], found[place], latency[place]
         return Neighbors(ids, found, usage_of(usage, len(queries), centroid_us, elapsed_us), exact, latency)
 
     def _find_centroids(

@@ -21,7 +21,7 @@ from outcrop.ann.spec import CollectionSpec
 from outcrop.store import BlockWriter, FileEntry
 from outcrop.types import AnyArray, Int32Array, Int64Array, UInt8Array
 
-# Batches of `SortedRuns.batches` here and in the assignment file begin at the same vectors.
+# Vectors taken at once. What is distributed is marked at the end of such a batch, and goes on there when resumed.
 BATCH_ROWS = 16_384
 
 

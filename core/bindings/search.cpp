@@ -86,15 +86,15 @@ std::unique_ptr<Searcher> make_searcher(const std::string& dtype, const std::str
 SearchUsage search(Searcher& searcher, const Matrix<float>& queries, const TypedQueries& typed,
                    const Matrix<int32_t>& probes, const Matrix<float>& probe_distances,
                    const Vector<int32_t>& num_probes, const SearchOptions& options, FilledMatrix<int64_t> ids,
-                   FilledMatrix<float> distances, Filled<float> latency_us, Filled<uint32_t> reads) {
+                   FilledMatrix<float> distances, Filled<float> latency_us) {
   const size_t n = queries.shape(0);
   require(queries.shape(1) == searcher.index().dim, "queries: dimension differs from the index's");
   require(probes.shape(0) == n && probe_distances.shape(0) == n && probe_distances.shape(1) == probes.shape(1) &&
               num_probes.shape(0) == n,
           "probes, probe_distances and num_probes: expected one row per query");
   require(ids.shape(0) == n && ids.shape(1) == options.k && distances.shape(0) == n &&
-              distances.shape(1) == options.k && latency_us.shape(0) == n && reads.shape(0) == n,
-          "ids, distances, latency_us and reads: expected room for every query");
+              distances.shape(1) == options.k && latency_us.shape(0) == n,
+          "ids, distances and latency_us: expected room for every query");
   SearchBatch batch{n,
                     probes.shape(1),
                     queries.data(),
@@ -102,7 +102,7 @@ SearchUsage search(Searcher& searcher, const Matrix<float>& queries, const Typed
                     probes.data(),
                     probe_distances.data(),
                     num_probes.data()};
-  SearchResult result{ids.data(), distances.data(), latency_us.data(), reads.data()};
+  SearchResult result{ids.data(), distances.data(), latency_us.data()};
   nb::gil_scoped_release unlocked;
   return searcher.search(batch, options, result);
 }
@@ -153,12 +153,10 @@ void bind_searcher(nb::module_& m) {
            "num_contexts"_a, "buffer_bytes"_a, "cache_bytes"_a)
       .def("search", &search, "queries"_a.noconvert(), "typed"_a.noconvert().none(), "probes"_a.noconvert(),
            "probe_distances"_a.noconvert(), "num_probes"_a.noconvert(), "options"_a, "ids"_a.noconvert(),
-           "distances"_a.noconvert(), "latency_us"_a.noconvert(), "reads"_a.noconvert(),
-           "Fills ids int64 [n, k], distances float32 [n, k], latency_us float32 [n] and reads uint32 [n].")
+           "distances"_a.noconvert(), "latency_us"_a.noconvert(),
+           "Fills ids int64 [n, k], distances float32 [n, k] and latency_us float32 [n].")
       .def("clear_cache", &Searcher::clear_cache)
-      .def("cache_statistics", &Searcher::cache_statistics)
-      .def_prop_ro("resident_bytes", [](const Searcher& s) { return s.index().resident_bytes(); })
-      .def_prop_ro("least_context_bytes", [](const Searcher& s) { return Searcher::least_context_bytes(s.index()); });
+      .def("cache_statistics", &Searcher::cache_statistics);
 }
 
 // ---- brute force
@@ -247,8 +245,7 @@ CopyRule parse_copy_rule(const std::string& name) {
 }
 
 void copies(const std::string& rule_name, const Matrix<float>& rows, const Matrix<int32_t>& candidates,
-            const Matrix<float>& distances, const Matrix<float>& centroids, FilledMatrix<int32_t> out,
-            size_t num_threads) {
+            const Matrix<float>& distances, const Matrix<float>& centroids, FilledMatrix<int32_t> out) {
   CopyRule rule = parse_copy_rule(rule_name);
   const size_t n = rows.shape(0), m = candidates.shape(1);
   require(rows.shape(1) == centroids.shape(1), "centroids: dimension differs from the rows'");
@@ -261,7 +258,7 @@ void copies(const std::string& rule_name, const Matrix<float>& rows, const Matri
     require(candidates.data()[i] < num_centroids && (candidates.data()[i] >= 0 || i % m != 0),
             "candidates: there is no such centroid");
   choose_copies(rule, rows.data(), n, rows.shape(1), candidates.data(), distances.data(), m, centroids.data(),
-                out.shape(1), out.data(), num_threads);
+                out.shape(1), out.data());
 }
 
 nb::tuple read_list(const Vector<uint8_t>& bytes, uint32_t list_number, uint32_t code_bytes, uint8_t id_bytes,
@@ -297,7 +294,7 @@ void bind_build(nb::module_& m) {
         "One packed list, checked: (ids int64 [n], rows uint64 [n], num_primary, offset of the codes in bytes).");
   m.def(
       "choose_copies", &copies, "rule"_a, "rows"_a.noconvert(), "candidates"_a.noconvert(), "distances"_a.noconvert(),
-      "centroids"_a.noconvert(), "out"_a.noconvert(), "num_threads"_a = 1,
+      "centroids"_a.noconvert(), "out"_a.noconvert(),
       "Fills out int32 [n, copies] with the centroids that hold each row, the primary one first, -1 behind the last.");
 }
 

@@ -4,13 +4,10 @@
 #include <vector>
 
 #include "kernels/distance.hpp"
-#include "search/parallel.hpp"
 
 namespace outcrop {
 
 namespace {
-
-constexpr size_t kChunk = 256;
 
 struct Vector {  // one row and its candidates
   const float* x;
@@ -63,19 +60,16 @@ void choose_rng(const Vector& v, size_t copies, int32_t* out) {
 }  // namespace
 
 void choose_copies(CopyRule rule, const float* rows, size_t n, size_t dim, const int32_t* candidates,
-                   const float* distances, size_t m, const float* centroids, size_t copies, int32_t* out,
-                   size_t num_threads) {
-  parallel_chunks(n, kChunk, num_threads, [&](size_t begin, size_t end) {
-    for (size_t row = begin; row < end; row++) {
-      Vector v{rows + row * dim, dim, candidates + row * m, distances + row * m, m, centroids};
-      int32_t* chosen = out + row * copies;
-      std::fill(chosen, chosen + copies, -1);
-      chosen[0] = v.candidates[0];
-      if (rule == CopyRule::nearest) choose_nearest(v, copies, chosen);
-      if (rule == CopyRule::soar) choose_soar(v, copies, chosen);
-      if (rule == CopyRule::rng) choose_rng(v, copies, chosen);
-    }
-  });
+                   const float* distances, size_t m, const float* centroids, size_t copies, int32_t* out) {
+  for (size_t row = 0; row < n; row++) {
+    Vector v{rows + row * dim, dim, candidates + row * m, distances + row * m, m, centroids};
+    int32_t* chosen = out + row * copies;
+    std::fill(chosen, chosen + copies, -1);
+    chosen[0] = v.candidates[0];
+    if (rule == CopyRule::nearest) choose_nearest(v, copies, chosen);
+    if (rule == CopyRule::soar) choose_soar(v, copies, chosen);
+    if (rule == CopyRule::rng) choose_rng(v, copies, chosen);
+  }
 }
 
 }  // namespace outcrop

@@ -18,7 +18,6 @@ enum class CopyRule { nearest, soar, rng };
 // squared Euclidean distances. centroids: float32 [num_centroids, dim]. out: int32 [n, copies]: the nearest centroid
 // first, then the others in the order taken; -1 where the rule takes fewer.
 void choose_copies(CopyRule rule, const float* rows, size_t n, size_t dim, const int32_t* candidates,
-                   const float* distances, size_t m, const float* centroids, size_t copies, int32_t* out,
-                   size_t num_threads);
+                   const float* distances, size_t m, const float* centroids, size_t copies, int32_t* out);
 
 }  // namespace outcrop

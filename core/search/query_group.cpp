@@ -242,7 +242,6 @@ void QueryGroup::scan_extent_rows(uint32_t number, const std::byte* data) {
 
 void QueryGroup::write_results() {
   float elapsed = std::chrono::duration<float, std::micro>(Clock::now() - start_).count();
-  uint64_t share = (usage_.reads + queries_.size() - 1) / queries_.size();
   for (const Query& query : queries_) {
     const TopK& best = stage_ == Stage::rerank ? query.final_best : query.best;
     std::vector<Neighbor> found = best.sorted();
@@ -254,7 +253,6 @@ void QueryGroup::write_results() {
       distances[i] = i < count ? found[i].distance : std::numeric_limits<float>::infinity();
     }
     result_.latency_us[query.number] = elapsed;
-    result_.reads[query.number] = static_cast<uint32_t>(share);
   }
 }
 

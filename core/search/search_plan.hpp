@@ -53,7 +53,6 @@ struct SearchResult {
   int64_t* ids;       // [num_queries, k]; -1 where fewer were found
   float* distances;   // [num_queries, k]; infinity there
   float* latency_us;  // [num_queries] from the first plan of the query's group to the query's last result
-  uint32_t* reads;    // [num_queries] device reads of the query's group, divided among its queries, rounded up
 };
 
 }  // namespace outcrop

@@ -77,10 +77,8 @@ class SmallIndex {
     for (size_t q = 0; q < n; q++) nearest_centroids(q, nprobe, &probes[q * nprobe], &probe_distances[q * nprobe]);
     Found found{std::vector<int64_t>(n * options.k), std::vector<float>(n * options.k), {}};
     std::vector<float> latency(n);
-    std::vector<uint32_t> reads(n);
     const SearchBatch batch{n, nprobe, queries_.data(), nullptr, probes.data(), probe_distances.data(), counts.data()};
-    found.usage =
-        searcher.search(batch, options, {found.ids.data(), found.distances.data(), latency.data(), reads.data()});
+    found.usage = searcher.search(batch, options, {found.ids.data(), found.distances.data(), latency.data()});
     return found;
   }
 
@@ -299,12 +297,11 @@ TEST(searcher_refuses_options_and_probes_out_of_range) {
 
   std::vector<float> query(kDim), latency(1), distances(1);
   std::vector<int64_t> ids(1);
-  std::vector<uint32_t> reads(1);
   const int32_t probe = kCentroids;
   const float distance = 0;
   for (int32_t count : {1, 2, -1}) {
     const SearchBatch batch{1, 1, query.data(), nullptr, &probe, &distance, &count};
-    CHECK_THROWS(searcher.search(batch, options_of(1, 0), {ids.data(), distances.data(), latency.data(), reads.data()}),
+    CHECK_THROWS(searcher.search(batch, options_of(1, 0), {ids.data(), distances.data(), latency.data()}),
                  InvalidArgument, count == 1 ? "no centroid 40" : "out of range");
   }
 }
