@@ -1,8 +1,8 @@
 """The plain data that callers see, the same embedded and served."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -12,6 +12,11 @@ Int32Array = npt.NDArray[np.int32]
 Int64Array = npt.NDArray[np.int64]
 UInt8Array = npt.NDArray[np.uint8]
 AnyArray = npt.NDArray[Any]
+
+# (source type, relation, destination type). A homogeneous graph has the node type "node" and this one edge type:
+EdgeType = tuple[str, str, str]
+NODE = "node"
+NODE_TO_NODE: EdgeType = (NODE, "to", NODE)
 
 
 class VectorSource(Protocol):
@@ -34,6 +39,120 @@ class VectorSource(Protocol):
 
     def read(self, start: int, stop: int) -> AnyArray:
         """Return rows [start, stop) as a C-contiguous array [stop - start, dim]."""
+        ...
+
+
+class RowSource(Protocol):
+    """Rows of a feature table, of any dtype and shape. `import_features` reads them once, in order.
+
+    A dtype that NumPy lacks comes as one it has: bfloat16 as uint16, and then the source has an attribute
+    `logical_dtype` that says "bfloat16".
+    """
+
+    @property
+    def num_rows(self) -> int:
+        """How many rows there are: one for each node of a type."""
+        ...
+
+    @property
+    def row_shape(self) -> tuple[int, ...]:
+        """The shape of one row; () when a row is one number."""
+        ...
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Of the arrays that `read` returns."""
+        ...
+
+    def read(self, start: int, stop: int) -> AnyArray:
+        """Return rows [start, stop), an array [stop - start, *row_shape] of `dtype`."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class EdgeBatch:
+    """Some edges, in any order, given by the ids that nodes have within their types.
+
+    src, dst: int64 [n]. weight: float32 [n], finite, at least 0. time: int64 [n]. edge_id: int64 [n]; without it an
+    edge is called by its place in the stored order. All batches of a source have the same columns.
+    """
+
+    src: Int64Array
+    dst: Int64Array
+    weight: Float32Array | None = None
+    time: Int64Array | None = None
+    edge_id: Int64Array | None = None
+
+
+class CscArrays(NamedTuple):
+    """Edges by destination: those into node v are the places [indptr[v], indptr[v + 1]) of the other arrays.
+
+    Whatever has a shape and slices to arrays will do, such as memory maps. indptr: [num_dst + 1], of any integer dtype,
+    as indices (sources), times and edge_ids [num_edges]; weights: floating [num_edges].
+    """
+
+    indptr: Any
+    indices: Any
+    weights: Any = None
+    times: Any = None
+    edge_ids: Any = None
+
+
+class CooEdges(Protocol):
+    """Edges of one type in any order, such as a file of pairs holds."""
+
+    @property
+    def form(self) -> Literal["coo"]:
+        """Tells them from `CscEdges`."""
+        ...
+
+    @property
+    def num_edges(self) -> int | None:
+        """How many there are, None where nobody has counted; only progress is the worse for it."""
+        ...
+
+    def batches(self) -> Iterator[EdgeBatch]:
+        """Yield all edges, each once; in the same order each time, for an import may be resumed."""
+        ...
+
+
+class CscEdges(Protocol):
+    """Edges of one type that are sorted by destination already."""
+
+    @property
+    def form(self) -> Literal["csc"]:
+        """Tells them from `CooEdges`."""
+        ...
+
+    @property
+    def num_edges(self) -> int | None:
+        """The length of the arrays."""
+        ...
+
+    def csc(self) -> CscArrays:
+        """Return the arrays; they are read in ranges, in order."""
+        ...
+
+
+EdgeSource = CooEdges | CscEdges
+
+
+class GraphSource(Protocol):
+    """A graph to import. `outcrop.datasets` and the adapters make them of files, DGL graphs and PyG data."""
+
+    @property
+    def node_counts(self) -> Mapping[str, int]:
+        """How many nodes each type has; their ids are 0 to that, exclusively."""
+        ...
+
+    @property
+    def edges(self) -> Mapping[EdgeType, EdgeSource]:
+        """The edges of each type."""
+        ...
+
+    @property
+    def node_times(self) -> Mapping[str, Any] | None:
+        """Arrays int64 [num_nodes] of some node types, or None when no node has a time."""
         ...
 
 
