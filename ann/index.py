@@ -16,7 +16,6 @@ from outcrop import native
 from outcrop.ann import codes
 from outcrop.ann.answers import joined, usage_of
 from outcrop.ann.centroid_index import CentroidIndex
-from outcrop.ann.device import DeviceModel
 from outcrop.ann.directory import Directory, unpack
 from outcrop.ann.edge import query_rows
 from outcrop.ann.exact import search_exact
@@ -24,7 +23,7 @@ from outcrop.ann.policy import Policy, PolicyTable
 from outcrop.ann.spec import CollectionSpec
 from outcrop.ann.workers import Workers, single_threaded_faiss
 from outcrop.errors import InvalidArgument
-from outcrop.store import FileEntry, Reservation, StorageReader, StoredFile
+from outcrop.store import DeviceModel, FileEntry, Reservation, StorageReader, StoredFile
 from outcrop.types import Float32Array, Int64Array, Neighbors, UInt8Array
 
 MOST_K = 16_384

@@ -14,10 +14,9 @@ import numpy as np
 import numpy.typing as npt
 
 from outcrop.ann.index import Index
-from outcrop.ann.scratch import Field, SortedRuns
 from outcrop.ann.spec import as_float32
 from outcrop.errors import CorruptFile
-from outcrop.store import Problem, StoredFile
+from outcrop.store import Field, Problem, SortedRuns, StoredFile
 from outcrop.types import AnyArray, Int64Array, UInt8Array
 
 _BLOCK_BYTES = 4096

@@ -11,7 +11,7 @@ from typing import Any
 import faiss
 
 from outcrop import native
-from outcrop.ann.device import DeviceModel
+from outcrop.store import DeviceModel
 
 ROOT = Path(__file__).resolve().parents[1]
 

@@ -8,10 +8,12 @@ The formats are pages in docs/formats/, their layouts modules in `format/`.
 
 from outcrop.store.accountant import Accountant, MemoryStatistics, Reservation, format_bytes, parse_bytes
 from outcrop.store.block_writer import BlockWriter
+from outcrop.store.device import DeviceModel
 from outcrop.store.manifest import FileEntry, Manifest
 from outcrop.store.reader import ReaderStatistics, StorageReader, StoredFile
 from outcrop.store.records import CollectionRecord, JobRecord
 from outcrop.store.root import Root, RootStatistics
+from outcrop.store.scratch import Field, SortedRuns, save_array, save_arrays, write_atomically
 from outcrop.store.verify import Problem, verify_file, verify_version
 from outcrop.store.version_lease import VersionLease
 from outcrop.store.version_writer import VersionWriter
@@ -20,6 +22,8 @@ __all__ = [
     "Accountant",
     "BlockWriter",
     "CollectionRecord",
+    "DeviceModel",
+    "Field",
     "FileEntry",
     "JobRecord",
     "Manifest",
@@ -29,12 +33,16 @@ __all__ = [
     "Reservation",
     "Root",
     "RootStatistics",
+    "SortedRuns",
     "StorageReader",
     "StoredFile",
     "VersionLease",
     "VersionWriter",
     "format_bytes",
     "parse_bytes",
+    "save_array",
+    "save_arrays",
     "verify_file",
     "verify_version",
+    "write_atomically",
 ]

@@ -9,9 +9,9 @@ import numpy as np
 
 from outcrop.ann.build.assignment import Neighbourhood, Rule, distances_of
 from outcrop.ann.build.scan import Tick
-from outcrop.ann.scratch import SortedRuns, save_array, write_atomically
 from outcrop.ann.spec import as_float32
 from outcrop.ann.workers import Workers
+from outcrop.store import SortedRuns, save_array, write_atomically
 from outcrop.types import AnyArray, Float32Array, Int32Array, Int64Array
 
 _BATCH_ROWS = 8192

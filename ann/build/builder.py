@@ -22,16 +22,25 @@ from outcrop.ann.calibrate import calibrate
 from outcrop.ann.centroid_index import CentroidIndex
 from outcrop.ann.cluster import train_coarse
 from outcrop.ann.codes import Code, make_code
-from outcrop.ann.device import DeviceModel
 from outcrop.ann.directory import Directory
 from outcrop.ann.edge import check_unique, query_rows
 from outcrop.ann.index import Index
-from outcrop.ann.scratch import SortedRuns, save_array, write_atomically
 from outcrop.ann.spec import CollectionSpec
 from outcrop.ann.strings import check_strings, write_strings
 from outcrop.ann.workers import Workers, single_threaded_faiss
 from outcrop.errors import InvalidArgument
-from outcrop.store import Accountant, BlockWriter, FileEntry, Manifest, StorageReader, VersionWriter
+from outcrop.store import (
+    Accountant,
+    BlockWriter,
+    DeviceModel,
+    FileEntry,
+    Manifest,
+    SortedRuns,
+    StorageReader,
+    VersionWriter,
+    save_array,
+    write_atomically,
+)
 from outcrop.types import AnyArray, Float32Array, Int32Array, Progress, VectorSource
 
 _PILOT_SAMPLE = 20_000

@@ -15,7 +15,7 @@ from outcrop.ann.build.options import COPY_RULES, BuildOptions, Sizes
 from outcrop.ann.build.truth import Truth
 from outcrop.ann.calibrate import first_ranks
 from outcrop.ann.centroid_index import CentroidIndex
-from outcrop.ann.device import DeviceModel
+from outcrop.store import DeviceModel
 from outcrop.types import Float32Array, Int32Array
 
 _RECALL = 0.95

@@ -9,8 +9,8 @@ import numpy as np
 from outcrop import native
 from outcrop.ann.build.options import Sizes
 from outcrop.ann.build.source import BuildInput
-from outcrop.ann.scratch import save_arrays
 from outcrop.ann.spec import as_float32
+from outcrop.store import save_arrays
 from outcrop.types import AnyArray, Float32Array, Int64Array
 
 Tick = Callable[[float], None]
