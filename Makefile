@@ -12,6 +12,8 @@ FOLDERS := $(wildcard src store ann gnn_loader server client cli datasets core)
 SOURCES := pyproject.toml CMakeLists.txt $(shell find $(FOLDERS) -name '*.py' -o -name '*.cpp' -o -name '*.hpp')
 INSTALL  = $(BIN)/pip install -qq --no-build-isolation
 TOOLS   := 'scikit-build-core>=1.0' 'nanobind>=3.0' cmake ninja
+# What the adapters are tested against. DGL's wheels end with Python 3.11.
+FRAMEWORKS := 'torch==2.13.0' 'torch_geometric==2.8.1' 'dgl==1.1.3; python_version < "3.12"' packaging
 CPP      = $(shell find core -name '*.cpp' -o -name '*.hpp')
 
 .DEFAULT_GOAL := help
@@ -67,5 +69,5 @@ $(VENV)/user: $(VENV)/tools $(SOURCES)
 	@touch $@
 
 $(VENV)/dev: $(VENV)/tools $(SOURCES)
-	$(INSTALL) '.[dev]'
+	$(INSTALL) '.[dev]' $(FRAMEWORKS)
 	@touch $@
