@@ -1,8 +1,8 @@
 """How do bytes live on disk and move to memory?
 
 Bulk bytes lie in immutable block files, checksummed 4 KiB by 4 KiB; `BlockWriter` makes them, in one streaming pass.
-A `Root` holds collections; a version of one is a manifest in the catalog and files in a folder, visible by one
-transaction. All memory is a part of one stated budget, the `Accountant`'s.
+A `Root` holds collections, graphs, feature tables and plans; a version of one is a manifest in the catalog and files in
+a folder, visible by one transaction. All memory is a part of one stated budget, the `Accountant`'s.
 The formats are pages in docs/formats/, their layouts modules in `format/`.
 """
 
@@ -11,7 +11,7 @@ from outcrop.store.block_writer import BlockWriter
 from outcrop.store.device import DeviceModel
 from outcrop.store.manifest import FileEntry, Manifest
 from outcrop.store.reader import ReaderStatistics, StorageReader, StoredFile
-from outcrop.store.records import CollectionRecord, JobRecord
+from outcrop.store.records import JobRecord, ObjectRecord
 from outcrop.store.root import Root, RootStatistics
 from outcrop.store.scratch import Field, SortedRuns, save_array, save_arrays, write_atomically
 from outcrop.store.verify import Problem, verify_file, verify_version
@@ -21,13 +21,13 @@ from outcrop.store.version_writer import VersionWriter
 __all__ = [
     "Accountant",
     "BlockWriter",
-    "CollectionRecord",
     "DeviceModel",
     "Field",
     "FileEntry",
     "JobRecord",
     "Manifest",
     "MemoryStatistics",
+    "ObjectRecord",
     "Problem",
     "ReaderStatistics",
     "Reservation",

@@ -7,63 +7,63 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from outcrop.store import os_calls
-from outcrop.store.layout import Layout, version_number
+from outcrop.store.layout import Layout, ObjectLayout, version_number
 from outcrop.store.records import JobRecord, Records
 
 _TRASH = "trash"
 
 
 def collect(layout: Layout, records: Records) -> list[str]:
-    """Remove unreachable versions, folders of dropped collections and remains of dead writers.
+    """Remove unreachable versions, folders of dropped objects and remains of dead writers.
 
     A version is first taken out of the catalog, then renamed into tmp/, then removed: dying in between leaves garbage
     that the next call recognises. Returns the removed paths, relative to the root, in the order of removal.
     """
     records.sweep()
     removed: list[Path] = []
-    for folder in sorted(layout.collections.iterdir()):
-        removed += _collect_collection(layout, records, folder)
+    for paths in layout.objects():
+        removed += _collect_object(layout, records, paths)
     removed += _collect_tmp(layout, records)
     return [str(path.relative_to(layout.root)) for path in removed]
 
 
-def _collect_collection(layout: Layout, records: Records, folder: Path) -> list[Path]:
+def _collect_object(layout: Layout, records: Records, paths: ObjectLayout) -> list[Path]:
     with records.read() as view:
-        record = next((record for record in view.collections() if record.id == folder.name), None)
-        listed = {manifest.version for manifest in view.manifests(folder.name)}
-        awaited = {job.renamed_to for job in view.jobs() if job.collection_id == folder.name}
+        record = view.find_object_by_id(paths.id)
+        listed = {manifest.version for manifest in view.manifests(paths.id)}
+        awaited = {job.renamed_to for job in view.jobs() if job.object_id == paths.id}
     removed = []
-    with _try_lock(folder / "writer") as writer_absent:
-        for entry in sorted(folder.iterdir()):
+    with _try_lock(paths.writer_lock) as writer_absent:
+        for entry in sorted(paths.folder.iterdir()):
             number = version_number(entry.name)
             if number is None or (record is not None and number == record.current_version):
                 continue
             orphan = number not in listed
             if orphan and (not writer_absent or number in awaited):
                 continue
-            if _remove_version(layout, records, folder.name, number):
+            if _remove_version(layout, records, paths, number):
                 removed.append(entry)
-        if record is None and writer_absent and not any(version_number(entry.name) for entry in folder.iterdir()):
-            _to_trash(layout, folder)
-            removed.append(folder)
+        if record is None and writer_absent and not any(version_number(entry.name) for entry in paths.folder.iterdir()):
+            _to_trash(layout, paths.folder)
+            removed.append(paths.folder)
     return removed
 
 
-def _remove_version(layout: Layout, records: Records, collection_id: str, number: int) -> bool:
+def _remove_version(layout: Layout, records: Records, paths: ObjectLayout, number: int) -> bool:
     """Remove a version unless somebody reads it."""
-    with _try_lock(layout.lease(collection_id, number)) as unread:
+    with _try_lock(paths.lease(number)) as unread:
         if not unread:
             return False
         with records.write() as change:
-            change.delete_manifest(collection_id, number)
-        trash = _to_trash(layout, layout.version(collection_id, number))
+            change.delete_manifest(paths.id, number)
+        trash = _to_trash(layout, paths.version(number))
     os_calls.remove_tree(trash)
     return True
 
 
 def _collect_tmp(layout: Layout, records: Records) -> list[Path]:
     with records.read() as view:
-        jobs = {layout.work(job.collection_id, job.id).name: job for job in view.jobs()}
+        jobs = {layout.work(job.object_id, job.id).name: job for job in view.jobs()}
     removed = []
     for entry in sorted(layout.tmp.iterdir()):
         if _is_work_of_the_living(layout, entry, jobs):
@@ -76,11 +76,12 @@ def _collect_tmp(layout: Layout, records: Records) -> list[Path]:
 def _is_work_of_the_living(layout: Layout, work: Path, jobs: dict[str, JobRecord]) -> bool:
     if work.name in jobs:
         return True
-    writer = layout.writer_lock(work.name.partition(".")[0])
-    if not writer.exists():
-        return False
-    with _try_lock(writer) as writer_absent:
-        return not writer_absent
+    object_id = work.name.partition(".")[0]
+    for paths in layout.objects():
+        if paths.id == object_id and paths.writer_lock.exists():
+            with _try_lock(paths.writer_lock) as writer_absent:
+                return not writer_absent
+    return False
 
 
 def _to_trash(layout: Layout, folder: Path) -> Path:

@@ -1,18 +1,23 @@
 """Where things are below a root. The page is docs/formats/root.md.
 
 OUTCROP                         marker and format version; written last when a root is made
-lock                            flock: begin a version, make or drop a collection, collect garbage: one at a time
+lock                            flock: begin a version, make or drop an object, collect garbage: one at a time
 catalog/                        data.mdb, seal, lock
-collections/<id>/writer         flock: one writer for each collection; holds its process id as text
-collections/<id>/v000007/       the block files of one version, and `lease`, which its readers lock
+<kind>/<id>/writer              flock: one writer for each object; holds its process id as text
+<kind>/<id>/v000007/            the block files of one version, and `lease`, which its readers lock
 tmp/<id>.<job>/files, scratch   a version in the making
 tmp/trash.<random>/             on its way out
+
+A kind is one of `names.KINDS`; its folder is made with its first version. No two objects have one id, whatever their
+kinds.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from outcrop.store.manifest import LEASE_NAME
+from outcrop.store.names import KINDS
 
 MARKER_NAME = "OUTCROP"
 
@@ -39,34 +44,53 @@ class Layout:
         return self.root / "catalog"
 
     @property
-    def collections(self) -> Path:
-        """The folder of the collections."""
-        return self.root / "collections"
-
-    @property
     def tmp(self) -> Path:
         """Everything that is not committed."""
         return self.root / "tmp"
 
-    def collection(self, collection_id: str) -> Path:
-        """The folder of one collection."""
-        return self.collections / collection_id
+    def kind(self, kind: str) -> Path:
+        """The folder of the objects of one kind, which may not be there yet."""
+        assert kind in KINDS
+        return self.root / kind
 
-    def writer_lock(self, collection_id: str) -> Path:
-        """Held by the one writer of a collection."""
-        return self.collection(collection_id) / "writer"
+    def object(self, kind: str, object_id: str) -> "ObjectLayout":
+        """The paths of one object."""
+        return ObjectLayout(self.kind(kind) / object_id)
 
-    def version(self, collection_id: str, version: int) -> Path:
-        """The folder of one version."""
-        return self.collection(collection_id) / f"v{version:06d}"
+    def objects(self) -> Iterator["ObjectLayout"]:
+        """The paths of all objects that have a folder, in order."""
+        for kind in KINDS:
+            if self.kind(kind).is_dir():
+                yield from (ObjectLayout(folder) for folder in sorted(self.kind(kind).iterdir()))
 
-    def lease(self, collection_id: str, version: int) -> Path:
-        """Held shared by the readers of a version."""
-        return self.version(collection_id, version) / LEASE_NAME
-
-    def work(self, collection_id: str, job: str) -> Path:
+    def work(self, object_id: str, job: str) -> Path:
         """The folder of a version in the making."""
-        return self.tmp / f"{collection_id}.{job}"
+        return self.tmp / f"{object_id}.{job}"
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectLayout:
+    """The paths below the folder of one object."""
+
+    folder: Path
+
+    @property
+    def id(self) -> str:
+        """The object's id."""
+        return self.folder.name
+
+    @property
+    def writer_lock(self) -> Path:
+        """Held by the one writer of the object."""
+        return self.folder / "writer"
+
+    def version(self, version: int) -> Path:
+        """The folder of one version."""
+        return self.folder / f"v{version:06d}"
+
+    def lease(self, version: int) -> Path:
+        """Held shared by the readers of a version."""
+        return self.version(version) / LEASE_NAME
 
 
 def version_number(folder_name: str) -> int | None:

@@ -51,9 +51,9 @@ class FileEntry:
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """One committed version of a collection. `properties` is JSON that belongs to the engine that wrote the version."""
+    """One committed version of an object. `properties` is JSON that belongs to the engine that wrote the version."""
 
-    collection_id: str
+    object_id: str
     version: int
     created_unix: float
     files: tuple[FileEntry, ...]
@@ -74,7 +74,7 @@ class Manifest:
         for entry in self.files:
             if entry.name == name:
                 return entry
-        raise NotFound(f"version {self.version} of collection {self.collection_id} has no file {name!r}")
+        raise NotFound(f"version {self.version} of {self.object_id} has no file {name!r}")
 
     def files_of_kind(self, kind: str) -> Sequence[FileEntry]:
         """Return the entries of one kind, in the order in which they were committed."""
@@ -83,7 +83,7 @@ class Manifest:
     def to_json(self) -> dict[str, Any]:
         """Return what `from_json` takes: plain values for JSON."""
         return {
-            "collection_id": self.collection_id,
+            "collection_id": self.object_id,
             "version": self.version,
             "created_unix": self.created_unix,
             "files": [entry.to_json() for entry in self.files],

@@ -1,10 +1,20 @@
-"""Names that become keys and paths: collections, jobs, files. None can leave its folder."""
+"""Names that become keys and paths: kinds, objects, jobs, files. None can leave its folder."""
 
 import re
 
 from outcrop.errors import InvalidArgument
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+
+# What a root holds: kind, which is a table of the catalog and a folder of the root -> what people call one of them.
+KINDS = {"collections": "collection", "graphs": "graph", "features": "feature table", "plans": "plan"}
+
+
+def check_kind(kind: str) -> str:
+    """Return `kind` if a root holds objects of it. Raises InvalidArgument."""
+    if kind not in KINDS:
+        raise InvalidArgument(f"kind of an object: expected {', '.join(KINDS)}; found {kind!r}")
+    return kind
 
 
 def check_name(what: str, name: str, longest: int = 255) -> str:

@@ -1,4 +1,4 @@
-"""What the catalog says, in types: collections, manifests and jobs, as one transaction sees or changes them."""
+"""What the catalog says, in types: objects, manifests and jobs, as one transaction sees or changes them."""
 
 import contextlib
 from collections.abc import Iterator
@@ -8,20 +8,28 @@ from typing import Any
 from outcrop.errors import CorruptFile, NotFound
 from outcrop.store.catalog import Catalog, Change, View
 from outcrop.store.manifest import Manifest
+from outcrop.store.names import KINDS
 
 
 @dataclass(frozen=True, slots=True)
-class CollectionRecord:
-    """A collection. `id` names its folder and never changes; `spec` is the engine's; no version yet is None."""
+class ObjectRecord:
+    """A collection, a graph, ... (`names.KINDS`). `id` names its folder and never changes; `spec` is the engine's; no
+    version yet is None."""
 
+    kind: str
     id: str
     name: str
     spec: dict[str, Any]
     created_unix: float
     current_version: int | None
 
+    @property
+    def title(self) -> str:
+        """What messages call it: `collection 'photos'`."""
+        return f"{KINDS[self.kind]} {self.name!r}"
+
     def to_json(self) -> dict[str, Any]:
-        """Return plain values for JSON."""
+        """Return plain values for JSON; the kind is the table that holds them."""
         return {
             "id": self.id,
             "name": self.name,
@@ -39,7 +47,7 @@ class JobRecord:
     """
 
     id: str
-    collection_id: str
+    object_id: str
     state: dict[str, Any]
     renamed_to: int | None = None
 
@@ -47,7 +55,7 @@ class JobRecord:
         """Return plain values for JSON."""
         return {
             "id": self.id,
-            "collection_id": self.collection_id,
+            "collection_id": self.object_id,
             "state": self.state,
             "renamed_to": self.renamed_to,
         }
@@ -59,46 +67,50 @@ class RecordView:
     def __init__(self, view: View) -> None:
         self._view = view
 
-    def find_collection(self, name: str) -> CollectionRecord | None:
-        """Return a collection by name, or None."""
-        fields = self._view.get("collections", name)
-        return None if fields is None else _typed(CollectionRecord, fields)
+    def find_object(self, kind: str, name: str) -> ObjectRecord | None:
+        """Return an object by name, or None."""
+        fields = self._view.get(kind, name)
+        return None if fields is None else _typed(ObjectRecord, fields | {"kind": kind})
 
-    def collection(self, name: str) -> CollectionRecord:
-        """Return a collection by name. Raises NotFound."""
-        record = self.find_collection(name)
+    def object(self, kind: str, name: str) -> ObjectRecord:
+        """Return an object by name. Raises NotFound."""
+        record = self.find_object(kind, name)
         if record is None:
-            raise NotFound(f"no collection {name!r}")
+            raise NotFound(f"no {KINDS[kind]} {name!r}")
         return record
 
-    def collection_by_id(self, collection_id: str) -> CollectionRecord:
-        """Return a collection by id. Raises NotFound."""
-        for record in self.collections():
-            if record.id == collection_id:
-                return record
-        raise NotFound(f"no collection with id {collection_id!r}")
+    def find_object_by_id(self, object_id: str) -> ObjectRecord | None:
+        """Return an object by id, or None."""
+        return next((record for kind in KINDS for record in self.objects(kind) if record.id == object_id), None)
 
-    def collections(self) -> list[CollectionRecord]:
-        """Return all collections, by name."""
-        return [_typed(CollectionRecord, fields) for _, fields in self._view.scan("collections")]
+    def object_by_id(self, object_id: str) -> ObjectRecord:
+        """Return an object by id. Raises NotFound."""
+        record = self.find_object_by_id(object_id)
+        if record is None:
+            raise NotFound(f"nothing has the id {object_id!r}")
+        return record
 
-    def find_manifest(self, collection_id: str, version: int) -> Manifest | None:
+    def objects(self, kind: str) -> list[ObjectRecord]:
+        """Return all objects of a kind, by name."""
+        return [_typed(ObjectRecord, fields | {"kind": kind}) for _, fields in self._view.scan(kind)]
+
+    def find_manifest(self, object_id: str, version: int) -> Manifest | None:
         """Return the manifest of a version, or None."""
-        fields = self._view.get("manifests", _manifest_key(collection_id, version))
+        fields = self._view.get("manifests", _manifest_key(object_id, version))
         return None if fields is None else _manifest(fields)
 
-    def manifests(self, collection_id: str) -> list[Manifest]:
-        """Return the manifests of a collection, oldest first."""
-        return [_manifest(fields) for _, fields in self._view.scan("manifests", f"{collection_id}/")]
+    def manifests(self, object_id: str) -> list[Manifest]:
+        """Return the manifests of an object, oldest first."""
+        return [_manifest(fields) for _, fields in self._view.scan("manifests", f"{object_id}/")]
 
     def find_job(self, job_id: str) -> JobRecord | None:
         """Return a job, or None."""
         fields = self._view.get("jobs", job_id)
-        return None if fields is None else _typed(JobRecord, fields)
+        return None if fields is None else _job(fields)
 
     def jobs(self) -> list[JobRecord]:
         """Return all jobs, by id."""
-        return [_typed(JobRecord, fields) for _, fields in self._view.scan("jobs")]
+        return [_job(fields) for _, fields in self._view.scan("jobs")]
 
 
 class RecordChange(RecordView):
@@ -108,26 +120,26 @@ class RecordChange(RecordView):
         super().__init__(change)
         self._change = change
 
-    def put_collection(self, record: CollectionRecord) -> None:
-        """Write a collection under its name."""
-        self._change.put("collections", record.name, record.to_json())
+    def put_object(self, record: ObjectRecord) -> None:
+        """Write an object under its name."""
+        self._change.put(record.kind, record.name, record.to_json())
 
-    def drop_collection(self, record: CollectionRecord) -> None:
-        """Remove a collection, its manifests and its jobs."""
-        self._change.delete("collections", record.name)
+    def drop_object(self, record: ObjectRecord) -> None:
+        """Remove an object, its manifests and its jobs."""
+        self._change.delete(record.kind, record.name)
         for manifest in self.manifests(record.id):
             self.delete_manifest(record.id, manifest.version)
         for job in self.jobs():
-            if job.collection_id == record.id:
+            if job.object_id == record.id:
                 self.delete_job(job.id)
 
     def put_manifest(self, manifest: Manifest) -> None:
         """Write a manifest."""
-        self._change.put("manifests", _manifest_key(manifest.collection_id, manifest.version), manifest.to_json())
+        self._change.put("manifests", _manifest_key(manifest.object_id, manifest.version), manifest.to_json())
 
-    def delete_manifest(self, collection_id: str, version: int) -> None:
+    def delete_manifest(self, object_id: str, version: int) -> None:
         """Remove a manifest; its folder is garbage from then on."""
-        self._change.delete("manifests", _manifest_key(collection_id, version))
+        self._change.delete("manifests", _manifest_key(object_id, version))
 
     def put_job(self, job: JobRecord) -> None:
         """Write a job."""
@@ -161,8 +173,14 @@ class Records:
         self._catalog.sweep()
 
 
-def _manifest_key(collection_id: str, version: int) -> str:
-    return f"{collection_id}/{version:012d}"
+def _manifest_key(object_id: str, version: int) -> str:
+    return f"{object_id}/{version:012d}"
+
+
+def _job(fields: dict[str, Any]) -> JobRecord:
+    renamed = {"object_id" if name == "collection_id" else name: value for name, value in fields.items()}
+    job: JobRecord = _typed(JobRecord, renamed)
+    return job
 
 
 def _typed(kind: Any, fields: dict[str, Any]) -> Any:

@@ -1,7 +1,9 @@
-"""A root folder: its collections and their versions. The layout on disk is docs/formats/root.md.
+"""A root folder: its objects (collections, graphs, feature tables, plans) and their versions.
+
+The layout on disk is docs/formats/root.md.
 
     with Root.open("data") as root:
-        collection = root.create_collection("photos", {"dim": 128})
+        collection = root.create("collections", "photos", {"dim": 128})
         with root.begin_version(collection.id) as writer:
             with BlockWriter(writer.folder / "vectors.blk", "vectors") as file:
                 file.append(rows)
@@ -29,8 +31,8 @@ from outcrop.store.catalog import Catalog
 from outcrop.store.format.record import pack_record, unpack_record
 from outcrop.store.layout import MARKER_NAME, Layout
 from outcrop.store.manifest import Manifest
-from outcrop.store.names import check_name
-from outcrop.store.records import CollectionRecord, JobRecord, Records
+from outcrop.store.names import KINDS, check_kind, check_name
+from outcrop.store.records import JobRecord, ObjectRecord, Records
 from outcrop.store.version_lease import VersionLease, lease_version
 from outcrop.store.version_writer import VersionWriter, take_writer_lock
 
@@ -39,9 +41,9 @@ FORMAT = 1
 
 @dataclass(frozen=True, slots=True)
 class RootStatistics:
-    """What a root holds. `size_bytes` counts the files of all committed versions."""
+    """What a root holds. num_objects: by kind. `size_bytes` counts the files of all committed versions."""
 
-    num_collections: int
+    num_objects: dict[str, int]
     num_versions: int
     num_jobs: int
     size_bytes: int
@@ -95,83 +97,85 @@ class Root:
         self.close()
 
     def statistics(self) -> RootStatistics:
-        """Return how many collections, versions and jobs there are, and the bytes of all versions."""
+        """Return how many objects, versions and jobs there are, and the bytes of all versions."""
         with self._records.read() as view:
-            manifests = [m for record in view.collections() for m in view.manifests(record.id)]
-            num_collections, num_jobs = len(view.collections()), len(view.jobs())
-        return RootStatistics(num_collections, len(manifests), num_jobs, sum(m.size_bytes for m in manifests))
+            records = [record for kind in KINDS for record in view.objects(kind)]
+            manifests = [manifest for record in records for manifest in view.manifests(record.id)]
+            num_jobs = len(view.jobs())
+        num_objects = {kind: sum(record.kind == kind for record in records) for kind in KINDS}
+        return RootStatistics(num_objects, len(manifests), num_jobs, sum(m.size_bytes for m in manifests))
 
-    # Collections
+    # Objects: a kind is one of collections, graphs, features, plans; a name is unique within its kind
 
-    def create_collection(self, name: str, spec: dict[str, Any]) -> CollectionRecord:
-        """Make an empty collection. `spec` is JSON that belongs to the engine and never changes.
+    def create(self, kind: str, name: str, spec: dict[str, Any]) -> ObjectRecord:
+        """Make an empty object. `spec` is JSON that belongs to the engine and never changes.
 
-        Raises InvalidArgument for a bad name or spec, AlreadyExists, StorageFailure.
+        Raises InvalidArgument for a bad kind, name or spec, AlreadyExists, StorageFailure.
         """
-        check_name("collection", name)
-        record = CollectionRecord(secrets.token_hex(8), name, spec, time.time(), None)
+        check_name(KINDS[check_kind(kind)], name)
+        record = ObjectRecord(kind, secrets.token_hex(8), name, spec, time.time(), None)
         with self._changing(), self._records.write() as change:
-            if change.find_collection(name):
-                raise AlreadyExists(f"collection {name!r} exists; drop it first or choose another name")
-            change.put_collection(record)
+            if change.find_object(kind, name):
+                raise AlreadyExists(f"{record.title} exists; drop it first or choose another name")
+            change.put_object(record)
         return record
 
-    def get_collection(self, name: str) -> CollectionRecord:
-        """Return a collection by its name. Raises NotFound."""
+    def get(self, kind: str, name: str) -> ObjectRecord:
+        """Return an object by its name. Raises NotFound."""
+        check_name(KINDS[check_kind(kind)], name)
         with self._records.read() as view:
-            return view.collection(check_name("collection", name))
+            return view.object(kind, name)
 
-    def list_collections(self) -> list[CollectionRecord]:
-        """Return all collections, by name."""
+    def list_objects(self, kind: str) -> list[ObjectRecord]:
+        """Return all objects of a kind, by name."""
         with self._records.read() as view:
-            return view.collections()
+            return view.objects(check_kind(kind))
 
-    def drop_collection(self, name: str) -> None:
-        """Forget a collection with its versions and jobs. `gc` removes the files after the last reader has left.
+    def drop(self, kind: str, name: str) -> None:
+        """Forget an object with its versions and jobs. `gc` removes the files after the last reader has left.
 
         Raises NotFound; Unavailable while a writer is at work in it.
         """
-        check_name("collection", name)
+        check_name(KINDS[check_kind(kind)], name)
         with self._changing(), contextlib.ExitStack() as stack:
             with self._records.read() as view:
-                record = view.collection(name)
-            if self._layout.collection(record.id).exists():
+                record = view.object(kind, name)
+            if self._layout.object(kind, record.id).folder.exists():
                 stack.callback(os.close, take_writer_lock(self._layout, record))
             with self._records.write() as change:
-                change.drop_collection(record)
+                change.drop_object(record)
 
     # Versions
 
-    def begin_version(self, collection_id: str, job_id: str | None = None) -> VersionWriter:
-        """Return a writer of the collection's next version; until it is closed there is no other one.
+    def begin_version(self, object_id: str, job_id: str | None = None) -> VersionWriter:
+        """Return a writer of the object's next version; until it is closed there is no other one.
 
         job_id: names work that outlives this process. The same id gives the same folders back with what they hold,
         until the version is committed or aborted; without one, leaving the writer removes them.
         Raises NotFound, InvalidArgument for a bad job id, StorageFailure, and Unavailable naming the process that
-        writes this collection.
+        writes this object.
         """
         if job_id is not None:
             check_name("job", job_id, longest=128)
         with self._changing():
             with self._records.read() as view:
-                record = view.collection_by_id(collection_id)
-            os_calls.make_folder(self._layout.collection(record.id))
-            os_calls.sync_folder(self._layout.collections)
+                record = view.object_by_id(object_id)
+            self._make_folder(record)
             lock = take_writer_lock(self._layout, record)
         return VersionWriter(self._layout, self._records, record, job_id, lock)
 
-    def open_version(self, collection_id: str, version: int | None = None) -> VersionLease:
+    def open_version(self, object_id: str, version: int | None = None) -> VersionLease:
         """Return a lease on a version, the current one by default. Its files stay until the lease is closed.
 
         Raises NotFound when there is no such version, CorruptFile when a file is missing or has another size.
         """
-        return lease_version(self._layout, self._records, collection_id, version)
+        return lease_version(self._layout, self._records, object_id, version)
 
-    def list_versions(self, collection_id: str) -> list[Manifest]:
+    def list_versions(self, object_id: str) -> list[Manifest]:
         """Return the manifests of all committed versions that gc has not removed, oldest first."""
         with self._records.read() as view:
-            view.collection_by_id(collection_id)
-            return view.manifests(collection_id)
+            view.object_by_id(object_id)
+            return view.manifests(object_id)
 
     # Jobs
 
@@ -194,13 +198,19 @@ class Root:
     # Garbage
 
     def gc(self) -> list[str]:
-        """Remove what nobody can reach: versions neither current nor read, dropped collections, remains of crashes.
+        """Remove what nobody can reach: versions neither current nor read, dropped objects, remains of crashes.
 
         Work of living writers and of jobs that may be resumed stays. Returns the removed paths, relative to the root.
         Raises StorageFailure; calling again continues.
         """
         with self._changing():
             return garbage.collect(self._layout, self._records)
+
+    def _make_folder(self, record: ObjectRecord) -> None:
+        """The folder of the kind may be a new name too, also when another process made it and died."""
+        os_calls.make_folder(self._layout.object(record.kind, record.id).folder)
+        os_calls.sync_folder(self._layout.kind(record.kind))
+        os_calls.sync_folder(self._layout.root)
 
     @contextlib.contextmanager
     def _changing(self) -> Iterator[None]:
@@ -230,7 +240,7 @@ def _make_root(layout: Layout) -> None:
         if layout.marker.exists():
             return
         os_calls.remove_tree(layout.catalog)
-        os_calls.make_folder(layout.collections)
+        os_calls.make_folder(layout.kind("collections"))
         os_calls.make_folder(layout.tmp)
         Catalog.create(layout.catalog)
         os_calls.write_small(layout.marker, pack_record({"format": FORMAT, "created_unix": time.time()}))
@@ -239,13 +249,14 @@ def _make_root(layout: Layout) -> None:
 
 
 def _check_unfinished(layout: Layout) -> None:
-    """Without a marker nothing was ever committed, unless somebody removed the marker: then there are collections."""
-    ours = {MARKER_NAME, f"{MARKER_NAME}.new", "lock", "catalog", "collections", "tmp"}
+    """Without a marker nothing was ever committed, unless somebody removed the marker: then there are objects."""
+    ours = {MARKER_NAME, f"{MARKER_NAME}.new", "lock", "catalog", "tmp", *KINDS}
     found = {entry.name for entry in layout.root.iterdir()}
     if found - ours:
         raise InvalidArgument(f"{layout.root}: expected an empty folder or a root, found {sorted(found - ours)[0]!r}")
-    if layout.collections.exists() and any(layout.collections.iterdir()) and not layout.marker.exists():
-        raise CorruptFile(f"{layout.root}: holds collections but no file {MARKER_NAME}")
+    kinds = [kind for kind in KINDS if layout.kind(kind).exists() and any(layout.kind(kind).iterdir())]
+    if kinds and not layout.marker.exists():
+        raise CorruptFile(f"{layout.root}: holds {' and '.join(kinds)} but no file {MARKER_NAME}")
 
 
 def _check_marker(marker: Path) -> None:

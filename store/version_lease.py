@@ -8,9 +8,9 @@ from types import TracebackType
 
 from outcrop.errors import CorruptFile, NotFound
 from outcrop.store import os_calls
-from outcrop.store.layout import Layout
+from outcrop.store.layout import Layout, ObjectLayout
 from outcrop.store.manifest import Manifest
-from outcrop.store.records import Records
+from outcrop.store.records import ObjectRecord, Records
 
 # Garbage collection holds a lease only while it takes the version out of the catalog and renames its folder.
 _RETRY_SECONDS = 0.001
@@ -48,25 +48,26 @@ class VersionLease:
         self.close()
 
 
-def lease_version(layout: Layout, records: Records, collection_id: str, version: int | None) -> VersionLease:
+def lease_version(layout: Layout, records: Records, object_id: str, version: int | None) -> VersionLease:
     """Lock a version and make sure that it was still there when it was locked.
 
     The version may go away between reading the manifest and locking; then the new current one is tried.
     Raises NotFound when there is no such version, CorruptFile when its files are not those of its manifest.
     """
     while True:
-        manifest = _read_manifest(records, collection_id, version)
-        descriptor = _try_lock(layout, manifest)
+        record, manifest = _read_manifest(records, object_id, version)
+        paths = layout.object(record.kind, record.id)
+        descriptor = _try_lock(paths, manifest)
         with contextlib.ExitStack() as undo:
             if descriptor is not None:
                 undo.callback(os.close, descriptor)
             if not _still_there(records, manifest):
                 continue
             if descriptor is None:
-                _refuse_missing_lease(layout, manifest)
+                _refuse_missing_lease(paths, manifest)
                 time.sleep(_RETRY_SECONDS)
                 continue
-            folder = layout.version(collection_id, manifest.version)
+            folder = paths.version(manifest.version)
             check_sizes(folder, manifest)
             undo.pop_all()
             return VersionLease(folder, manifest, descriptor)
@@ -83,35 +84,34 @@ def check_sizes(folder: Path, manifest: Manifest) -> None:
             raise CorruptFile(f"{folder / entry.name}: size {found} bytes, the manifest says {entry.size_bytes}")
 
 
-def _read_manifest(records: Records, collection_id: str, version: int | None) -> Manifest:
+def _read_manifest(records: Records, object_id: str, version: int | None) -> tuple[ObjectRecord, Manifest]:
     with records.read() as view:
-        record = view.collection_by_id(collection_id)
+        record = view.object_by_id(object_id)
         wanted = record.current_version if version is None else version
         if wanted is None:
-            raise NotFound(f"collection {record.name!r} has no version yet")
-        manifest = view.find_manifest(collection_id, wanted)
+            raise NotFound(f"{record.title} has no version yet")
+        manifest = view.find_manifest(object_id, wanted)
     if manifest is None and version is None:
-        raise CorruptFile(f"catalog: collection {record.name!r}: its current version {wanted} has no manifest")
+        raise CorruptFile(f"catalog: {record.title}: its current version {wanted} has no manifest")
     if manifest is None:
         current = record.current_version
-        raise NotFound(f"collection {record.name!r} has no version {wanted}; the current one is {current}")
-    return manifest
+        raise NotFound(f"{record.title} has no version {wanted}; the current one is {current}")
+    return record, manifest
 
 
-def _try_lock(layout: Layout, manifest: Manifest) -> int | None:
+def _try_lock(paths: ObjectLayout, manifest: Manifest) -> int | None:
     try:
-        lease = layout.lease(manifest.collection_id, manifest.version)
-        return os_calls.lock(lease, exclusive=False, wait=False)
+        return os_calls.lock(paths.lease(manifest.version), exclusive=False, wait=False)
     except FileNotFoundError:
         return None
 
 
 def _still_there(records: Records, manifest: Manifest) -> bool:
     with records.read() as view:
-        return view.find_manifest(manifest.collection_id, manifest.version) is not None
+        return view.find_manifest(manifest.object_id, manifest.version) is not None
 
 
-def _refuse_missing_lease(layout: Layout, manifest: Manifest) -> None:
-    lease = layout.lease(manifest.collection_id, manifest.version)
+def _refuse_missing_lease(paths: ObjectLayout, manifest: Manifest) -> None:
+    lease = paths.lease(manifest.version)
     if not lease.exists():
         raise CorruptFile(f"{lease}: the manifest of version {manifest.version} exists and this file is missing")

@@ -15,26 +15,25 @@ from outcrop.store import os_calls
 from outcrop.store.format import block_file
 from outcrop.store.layout import Layout, version_number
 from outcrop.store.manifest import LEASE_NAME, FileEntry, Manifest
-from outcrop.store.records import CollectionRecord, JobRecord, Records
+from outcrop.store.records import JobRecord, ObjectRecord, Records
 
 
 class VersionWriter:
-    """Writes the next version of a collection. A context manager that holds the collection's writer lock until closed.
+    """Writes the next version of an object. A context manager that holds the object's writer lock until closed.
 
     folder: where the block files of the version are written. scratch: for anything else; never part of the version.
     Leaving without `commit()` removes both, unless the work has a job id: then they wait to be resumed.
     """
 
-    def __init__(
-        self, layout: Layout, records: Records, collection: CollectionRecord, job_id: str | None, lock: int
-    ) -> None:
+    def __init__(self, layout: Layout, records: Records, record: ObjectRecord, job_id: str | None, lock: int) -> None:
         """Use `Root.begin_version`. `lock` is the descriptor that holds the writer lock; the writer closes it."""
-        self.collection = collection
+        self.record = record
         self.job_id = job_id
         self._layout = layout
+        self._paths = layout.object(record.kind, record.id)
         self._records = records
         self._lock: int | None = lock
-        self._work = layout.work(collection.id, job_id or secrets.token_hex(8))
+        self._work = layout.work(record.id, job_id or secrets.token_hex(8))
         self.folder = self._work / "files"
         self.scratch = self._work / "scratch"
         try:
@@ -70,9 +69,9 @@ class VersionWriter:
         assert self._lock is not None, "commit after commit, abort or close"
         self._sync_files(files)
         number = self._next_version()
-        manifest = Manifest(self.collection.id, number, time.time(), tuple(files), properties)
+        manifest = Manifest(self.record.id, number, time.time(), tuple(files), properties)
         self._announce(number)
-        target = self._layout.version(self.collection.id, number)
+        target = self._paths.version(number)
         os_calls.rename(self.folder, target)
         try:
             os_calls.sync_folder(target.parent)
@@ -126,19 +125,19 @@ class VersionWriter:
         with self._records.write() as change:
             job = change.find_job(job_id)
             if job is None:
-                job = JobRecord(job_id, self.collection.id, {})
+                job = JobRecord(job_id, self.record.id, {})
                 change.put_job(job)
-        if job.collection_id != self.collection.id:
-            raise InvalidArgument(f"job {job_id!r} belongs to the collection with id {job.collection_id}")
+        if job.object_id != self.record.id:
+            raise InvalidArgument(f"job {job_id!r} belongs to the object with id {job.object_id}")
         return job
 
     def _take_back(self, job: JobRecord) -> None:
         """Undo the rename of a commit that died before its transaction."""
         if job.renamed_to is None or self.folder.exists():
             return
-        orphan = self._layout.version(self.collection.id, job.renamed_to)
+        orphan = self._paths.version(job.renamed_to)
         with self._records.read() as view:
-            committed = view.find_manifest(self.collection.id, job.renamed_to) is not None
+            committed = view.find_manifest(self.record.id, job.renamed_to) is not None
         if orphan.exists() and not committed:
             os_calls.make_folder(self._work)
             os_calls.rename(orphan, self.folder)
@@ -166,10 +165,9 @@ class VersionWriter:
 
     def _next_version(self) -> int:
         """One more than any version that was committed or has left a folder behind."""
-        folder = self._layout.collection(self.collection.id)
-        numbers = [version_number(entry.name) or 0 for entry in folder.iterdir()]
+        numbers = [version_number(entry.name) or 0 for entry in self._paths.folder.iterdir()]
         with self._records.read() as view:
-            current = view.collection_by_id(self.collection.id).current_version or 0
+            current = view.object_by_id(self.record.id).current_version or 0
         return 1 + max(current, *numbers)
 
     def _announce(self, number: int) -> None:
@@ -181,16 +179,16 @@ class VersionWriter:
 
     def _publish(self, manifest: Manifest) -> None:
         with self._records.write() as change:
-            record = change.collection_by_id(manifest.collection_id)
+            record = change.object_by_id(manifest.object_id)
             assert manifest.version > (record.current_version or 0)
             change.put_manifest(manifest)
-            change.put_collection(dataclasses.replace(record, current_version=manifest.version))
+            change.put_object(dataclasses.replace(record, current_version=manifest.version))
             if self.job_id is not None:
                 change.delete_job(self.job_id)
 
     def _published(self, manifest: Manifest) -> bool:
         with self._records.read() as view:
-            return view.find_manifest(manifest.collection_id, manifest.version) is not None
+            return view.find_manifest(manifest.object_id, manifest.version) is not None
 
     def _release(self) -> None:
         if self._lock is not None:
@@ -215,13 +213,13 @@ def check_entry(path: Path, entry: FileEntry) -> None:
         raise CorruptFile(f"{path}: found {found.to_json()}, expected {entry.to_json()}")
 
 
-def take_writer_lock(layout: Layout, collection: CollectionRecord) -> int:
-    """Return a descriptor that holds the collection's writer lock. Raises Unavailable naming who has it."""
-    path = layout.writer_lock(collection.id)
+def take_writer_lock(layout: Layout, record: ObjectRecord) -> int:
+    """Return a descriptor that holds the object's writer lock. Raises Unavailable naming who has it."""
+    path = layout.object(record.kind, record.id).writer_lock
     descriptor = os_calls.lock(path, exclusive=True, wait=False)
     if descriptor is None:
         holder = path.read_text().strip() or "another process"
-        raise Unavailable(f"collection {collection.name!r} is being written by process {holder}; retry later")
+        raise Unavailable(f"{record.title} is being written by process {holder}; retry later")
     # For people only: the lock itself tells whether the process lives. A full disk must not stop it.
     with contextlib.suppress(OSError):
         os.ftruncate(descriptor, 0)

@@ -126,7 +126,7 @@ def _build(arguments: argparse.Namespace, vectors: Path, index: Path, meter: Met
 
     builder = Builder(spec, open_vectors(vectors), None, options)
     with Root.open(index) as root:
-        record = root.create_collection(_COLLECTION, spec.to_json())
+        record = root.create("collections", _COLLECTION, spec.to_json())
         with root.begin_version(record.id, builder.job_id(record.id)) as writer:
             manifest = builder.run(writer, report)
         meter.enter("commit")

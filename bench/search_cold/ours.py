@@ -55,7 +55,7 @@ def build(folder: Path, data: Dataset, dtype: str, memory_bytes: int, threads: i
 def opened(folder: Path, memory_bytes: int, threads: int, cache: bool) -> Iterator[Index]:
     """Open the index within the budget. cache: False leaves out the list cache alone, so every list is read."""
     with Root.open(folder, read_only=True) as root:
-        record = root.get_collection(_COLLECTION)
+        record = root.get("collections", _COLLECTION)
         memory = Accountant(memory_bytes)
         with (
             root.open_version(record.id) as lease,

@@ -88,12 +88,12 @@ class Database:
         string. Raises InvalidArgument, AlreadyExists.
         """
         spec = CollectionSpec(dim, metric, dtype, id_type)
-        self._root.create_collection(name, spec.to_json())
+        self._root.create("collections", name, spec.to_json())
         return self.collection(name)
 
     def collection(self, name: str) -> "Collection":
         """Return a collection by its name. Raises NotFound."""
-        record = self._root.get_collection(name)
+        record = self._root.get("collections", name)
         with self._lock:
             held = self._open.get(name)
             if held is None or held.id != record.id:
@@ -102,15 +102,15 @@ class Database:
 
     def collection_names(self) -> list[str]:
         """Return the names of all collections, sorted. Opens none, so it works when some are damaged."""
-        return [record.name for record in self._root.list_collections()]
+        return [record.name for record in self._root.list_objects("collections")]
 
     def list_collections(self) -> list[CollectionInfo]:
         """Return all collections, by name."""
-        return [self.collection(record.name).info() for record in self._root.list_collections()]
+        return [self.collection(record.name).info() for record in self._root.list_objects("collections")]
 
     def drop_collection(self, name: str) -> None:
         """Remove a collection. Readers that have it open keep their version until they close it. Raises NotFound."""
-        self._root.drop_collection(name)
+        self._root.drop("collections", name)
         with self._lock:
             held = self._open.pop(name, None)
         if held is not None:
@@ -365,7 +365,7 @@ class Collection:
     def _forget_other_builds(self) -> None:
         """Remove what cancelled builds with other arguments have left: the version just made stands for theirs."""
         for job in self._root.list_jobs():
-            if job.collection_id == self.id:
+            if job.object_id == self.id:
                 with contextlib.suppress(Unavailable), self._root.begin_version(self.id, job.id) as writer:
                     writer.abort()
 

@@ -8,13 +8,16 @@ from pathlib import Path
 
 from outcrop.store import BlockWriter, Root
 
+# A folder that is made with the first version, not with the root.
+KIND = "graphs"
+
 
 def payload_of(number: int) -> bytes:
     return b"%d." % number * (700 + number % 13 * 100)
 
 
 def commit_next(root: Root, collection_id: str) -> int:
-    number = 1 + (root.get_collection("c").current_version or 0)
+    number = 1 + (root.get(KIND, "c").current_version or 0)
     job_id = f"job-{number}" if number % 2 else None
     with root.begin_version(collection_id, job_id) as writer:
         entries = []
@@ -29,9 +32,9 @@ def commit_next(root: Root, collection_id: str) -> int:
 
 if __name__ == "__main__":
     with Root.open(sys.argv[1]) as root:
-        if not root.list_collections():
-            root.create_collection("c", {})
-        collection_id = root.get_collection("c").id
+        if not root.list_objects(KIND):
+            root.create(KIND, "c", {})
+        collection_id = root.get(KIND, "c").id
         print("ready", flush=True)
         while True:
             print(commit_next(root, collection_id), flush=True)

@@ -32,7 +32,7 @@ def check_root(path: Path, acceptable: set[int | None]) -> int | None:
     """Open the root; the current version must be whole and one of `acceptable`. Return it."""
     with Root.open(path) as root:
         try:
-            collection = root.get_collection("c")
+            collection = root.get(crash_writer.KIND, "c")
         except NotFound:
             assert None in acceptable
             return None
@@ -55,7 +55,7 @@ def check_job(path: Path) -> None:
     """What a job's state speaks of is there, whole."""
     with Root.open(path) as root:
         for job in root.list_jobs():
-            with root.begin_version(job.collection_id, job.id) as writer:
+            with root.begin_version(job.object_id, job.id) as writer:
                 for fields in writer.load_state().get("done", []):
                     entry = FileEntry.from_json(fields)
                     check_entry(writer.folder / entry.name, entry)
@@ -68,8 +68,8 @@ def check_no_garbage(path: Path) -> None:
             root.forget_job(job.id)
         root.gc()
         assert root.gc() == []
-        (collection,) = root.list_collections()
-        folder = path / "collections" / collection.id
+        (collection,) = root.list_objects(crash_writer.KIND)
+        folder = path / crash_writer.KIND / collection.id
         current = {f"v{manifest.version:06d}" for manifest in root.list_versions(collection.id)}
         assert len(current) <= 1
         assert {entry.name for entry in folder.iterdir()} - {"writer"} == current
@@ -80,14 +80,14 @@ def check_no_garbage(path: Path) -> None:
 def make_old_root(path: Path, num_versions: int = 2) -> None:
     """A root at version 2, so that version 3 is made by a job, and version 1 not yet collected."""
     with Root.open(path) as root:
-        collection = root.create_collection("c", {})
+        collection = root.create(crash_writer.KIND, "c", {})
         for _ in range(num_versions):
             crash_writer.commit_next(root, collection.id)
 
 
 def commit_and_collect(path: Path) -> None:
     with Root.open(path) as root:
-        crash_writer.commit_next(root, root.get_collection("c").id)
+        crash_writer.commit_next(root, root.get(crash_writer.KIND, "c").id)
         root.gc()
 
 
@@ -130,7 +130,7 @@ def test_a_commit_cut_at_every_step_leaves_the_old_version_or_the_new(tmp_path, 
 def test_making_a_root_and_a_collection_cut_at_every_step_leaves_nothing_or_all(tmp_path, seed, loses_unsynced):
     def make(path):
         with Root.open(path) as root:
-            root.create_collection("c", {})
+            root.create(crash_writer.KIND, "c", {})
 
     counter = power_loss.Disk(None, tmp_path / "kept")
     counter.keep.mkdir()
@@ -144,8 +144,8 @@ def test_making_a_root_and_a_collection_cut_at_every_step_leaves_nothing_or_all(
             disk.lose(random.Random(seed + cut_at))
         check_root(path, {None})
         with Root.open(path) as root:
-            if not root.list_collections():
-                root.create_collection("c", {})
+            if not root.list_objects(crash_writer.KIND):
+                root.create(crash_writer.KIND, "c", {})
         commit_and_collect(path)
         check_root(path, {1})
         check_no_garbage(path)
@@ -164,11 +164,11 @@ def test_a_job_cut_between_rename_and_transaction_takes_its_files_back(tmp_path)
         if check_root(path, {2, 3}) == 3:
             break
         with Root.open(path) as root:
-            orphan = path / "collections" / root.get_collection("c").id / "v000003"
+            orphan = path / crash_writer.KIND / root.get(crash_writer.KIND, "c").id / "v000003"
             if orphan.exists():
                 root.gc()
                 assert orphan.exists()
-                with root.begin_version(root.get_collection("c").id, "job-3") as writer:
+                with root.begin_version(root.get(crash_writer.KIND, "c").id, "job-3") as writer:
                     assert len(writer.load_state()["done"]) == 2
                     assert {entry.name for entry in writer.folder.iterdir()} >= {"a.blk", "b.blk"}
                     taken_back += 1

@@ -21,11 +21,11 @@ from outcrop.store import Root
 def content(path, read_only):
     with Root.open(path, read_only=read_only) as root:
         if not read_only:
-            root.create_collection("made-after-the-damage", {})
-            root.drop_collection("made-after-the-damage")
+            root.create("collections", "made-after-the-damage", {})
+            root.drop("collections", "made-after-the-damage")
         return [
             [record.to_json(), [manifest.to_json() for manifest in root.list_versions(record.id)]]
-            for record in root.list_collections()
+            for record in root.list_objects("collections")
         ] + [job.to_json() for job in root.list_jobs()]
 
 for line in sys.stdin:
@@ -42,13 +42,13 @@ def make_root(path: Path, write_file) -> None:
     """Several pages of every kind: overflow pages, freed pages, two versions of one collection, a job."""
     with Root.open(path) as root:
         for number in range(12):
-            collection = root.create_collection(f"collection-{number}", {"text": "x" * (700 * number)})
+            collection = root.create("collections", f"collection-{number}", {"text": "x" * (700 * number)})
         for number in range(3):
             with root.begin_version(collection.id) as writer:
                 entry = write_file(writer.folder / "a.blk", b"payload")
                 writer.commit([entry], {"number": number, "text": "y" * 9000})
         root.begin_version(collection.id, "job").close()
-        root.drop_collection("collection-3")
+        root.drop("collections", "collection-3")
 
 
 def flip(data: bytearray, rng: random.Random) -> None:

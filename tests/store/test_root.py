@@ -21,11 +21,12 @@ from outcrop.errors import (
 )
 from outcrop.store import Root, os_calls
 from outcrop.store.format.record import pack_record
+from outcrop.store.names import KINDS
 
 
 @pytest.fixture
 def photos(root):
-    return root.create_collection("photos", {"dim": 4})
+    return root.create("collections", "photos", {"dim": 4})
 
 
 @pytest.fixture
@@ -46,9 +47,9 @@ def tree(root: Root) -> set[str]:
 
 def test_a_root_is_made_once_and_opened_again(tmp_path):
     with Root.open(tmp_path / "deep" / "r") as root:
-        root.create_collection("a", {})
+        root.create("collections", "a", {})
     with Root.open(tmp_path / "deep" / "r", create=False) as root:
-        assert [record.name for record in root.list_collections()] == ["a"]
+        assert [record.name for record in root.list_objects("collections")] == ["a"]
 
 
 @pytest.mark.parametrize("options", [{"create": False}, {"read_only": True}])
@@ -86,31 +87,31 @@ def test_a_damaged_or_missing_marker_is_corruption_when_there_are_collections(ro
 
 
 def test_collections_are_made_listed_and_dropped(root):
-    made = root.create_collection("b", {"metric": "l2"})
-    root.create_collection("a", {})
-    assert root.get_collection("b") == made
-    assert [record.name for record in root.list_collections()] == ["a", "b"]
-    root.drop_collection("b")
+    made = root.create("collections", "b", {"metric": "l2"})
+    root.create("collections", "a", {})
+    assert root.get("collections", "b") == made
+    assert [record.name for record in root.list_objects("collections")] == ["a", "b"]
+    root.drop("collections", "b")
     with pytest.raises(NotFound, match="'b'"):
-        root.get_collection("b")
+        root.get("collections", "b")
 
 
 def test_a_taken_name_is_refused(root, photos):
     with pytest.raises(AlreadyExists, match="'photos'"):
-        root.create_collection("photos", {})
+        root.create("collections", "photos", {})
 
 
 @pytest.mark.parametrize("name", ["", ".", "..", "../x", "a/b", "-a", "a b", "é", "a\n", "x" * 256, "a\0"])
 def test_names_that_could_leave_their_folder_are_refused(root, name):
     with pytest.raises(InvalidArgument, match="collection"):
-        root.create_collection(name, {})
+        root.create("collections", name, {})
     with pytest.raises(InvalidArgument, match="collection"):
-        root.get_collection(name)
+        root.get("collections", name)
 
 
 def test_the_longest_name_works(root):
     name = "x" * 255
-    assert root.create_collection(name, {}) == root.get_collection(name)
+    assert root.create("collections", name, {}) == root.get("collections", name)
 
 
 # Versions
@@ -124,7 +125,7 @@ def test_a_version_is_read_as_it_was_committed(root, photos, commit):
         assert version.path("v.blk").stat().st_size == manifest.file("v.blk").size_bytes == manifest.size_bytes
         with pytest.raises(NotFound, match=r"w\.blk"):
             version.path("w.blk")
-    assert root.get_collection("photos").current_version == manifest.version == 1
+    assert root.get("collections", "photos").current_version == manifest.version == 1
 
 
 def test_a_collection_without_version_says_so(root, photos):
@@ -209,12 +210,12 @@ def test_a_version_without_files_is_a_version(root, photos):
 
 
 def test_there_is_one_writer_for_each_collection(root, photos, commit):
-    other = root.create_collection("other", {})
+    other = root.create("collections", "other", {})
     with root.begin_version(photos.id):
         with pytest.raises(Unavailable, match=f"'photos' is being written by process {os.getpid()}"):
             root.begin_version(photos.id)
         with pytest.raises(Unavailable):
-            root.drop_collection("photos")
+            root.drop("collections", "photos")
         commit(root, other.id, b"x")
     commit(root, photos.id, b"x")
 
@@ -252,7 +253,7 @@ def test_an_aborted_or_forgotten_job_leaves_nothing(root, photos):
 
 
 def test_a_job_belongs_to_one_collection(root, photos):
-    other = root.create_collection("other", {})
+    other = root.create("collections", "other", {})
     root.begin_version(photos.id, "build-1").close()
     with pytest.raises(InvalidArgument, match="build-1"):
         root.begin_version(other.id, "build-1")
@@ -263,7 +264,7 @@ def test_a_dropped_collection_is_collected_after_its_last_reader(root, photos, c
     commit(root, photos.id, b"x")
     root.begin_version(photos.id, "build-1").close()
     with root.open_version(photos.id) as version:
-        root.drop_collection("photos")
+        root.drop("collections", "photos")
         root.gc()
         assert version.path("v.blk").exists()
     assert f"collections/{photos.id}" in root.gc()
@@ -297,8 +298,8 @@ def test_a_read_only_root_reads_and_refuses_to_write(root, photos, commit):
     with Root.open(root.path, read_only=True) as reader:
         reader.open_version(photos.id).close()
         for write in (
-            lambda: reader.create_collection("x", {}),
-            lambda: reader.drop_collection("photos"),
+            lambda: reader.create("collections", "x", {}),
+            lambda: reader.drop("collections", "photos"),
             lambda: reader.begin_version(photos.id),
             lambda: reader.forget_job("x"),
             reader.gc,
@@ -328,7 +329,7 @@ def test_a_root_without_write_permission_is_read_and_refuses_to_write(root, phot
             with root.open_version({photos.id!r}) as version:
                 assert version.path("v.blk").read_bytes()[4096:4097] == b"x"
         try:
-            Root.open({str(root.path)!r}).create_collection("b", {{}})
+            Root.open({str(root.path)!r}).create("collections", "b", {{}})
         except StorageFailure as failure:
             print("refused", failure.errno)
     """
@@ -336,6 +337,56 @@ def test_a_root_without_write_permission_is_read_and_refuses_to_write(root, phot
     for path in paths:
         path.chmod(0o755)
     assert done.stdout == "refused 13\n", done.stderr
+
+
+# Kinds
+
+
+def test_a_name_is_unique_within_its_kind(root):
+    records = [root.create(kind, "cora", {"of": kind}) for kind in KINDS]
+
+    assert len({record.id for record in records}) == len(KINDS)
+    for record in records:
+        assert root.get(record.kind, "cora") == record
+        assert root.list_objects(record.kind) == [record]
+        with pytest.raises(AlreadyExists, match=rf"{KINDS[record.kind]} 'cora' exists"):
+            root.create(record.kind, "cora", {})
+    assert root.statistics().num_objects == dict.fromkeys(KINDS, 1)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_objects_of_every_kind_have_versions_jobs_and_garbage(root, commit, kind):
+    record = root.create(kind, "x", {})
+    assert not (root.path / kind / record.id).exists()
+
+    commit(root, record.id, b"one")
+    with root.open_version(record.id) as reading:
+        commit(root, record.id, b"two", "job")
+        assert root.gc() == []
+        assert reading.path("v.blk").parent == root.path / kind / record.id / "v000001"
+    assert root.gc() == [f"{kind}/{record.id}/v000001"]
+    root.drop(kind, "x")
+    with pytest.raises(NotFound, match=f"no {KINDS[kind]} 'x'"):
+        root.get(kind, "x")
+    assert root.gc() == [f"{kind}/{record.id}/v000002", f"{kind}/{record.id}"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_garbage_collection_leaves_the_work_of_a_living_writer(root, commit, write_file, kind):
+    record = root.create(kind, "x", {})
+    with root.begin_version(record.id) as writer:
+        entry = write_file(writer.folder / "v.blk", b"x")
+        assert root.gc() == []
+        with pytest.raises(Unavailable, match=f"{KINDS[kind]} 'x' is being written"):
+            root.drop(kind, "x")
+        writer.commit([entry], {})
+    assert root.list_versions(record.id)[0].object_id == record.id
+
+
+def test_an_unknown_kind_is_refused(root):
+    for call in (root.get, root.drop, lambda kind, name: root.create(kind, name, {})):
+        with pytest.raises(InvalidArgument, match="expected collections, graphs, features, plans; found 'graph'"):
+            call("graph", "x")
 
 
 # Several processes and threads
@@ -386,7 +437,7 @@ def test_threads_share_a_root(root, photos, commit):
 
     def work(name):
         try:
-            collection = root.create_collection(name, {})
+            collection = root.create("collections", name, {})
             for _ in range(5):
                 commit(root, collection.id, name.encode())
                 root.gc()
@@ -419,7 +470,7 @@ def test_a_full_disk_fails_cleanly_at_any_step_and_the_old_version_stays(root, p
             if next(count) >= refuse_at and step in ("create", "write", "mkdir", "commit"):
                 raise OSError(28, "No space left on device")
 
-        before = root.get_collection("photos").current_version
+        before = root.get("collections", "photos").current_version
         expected = before
         with os_calls.intercepted(refuse), contextlib.suppress(StorageFailure):
             expected = commit(root, photos.id, b"new", "job").version

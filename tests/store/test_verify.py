@@ -17,7 +17,7 @@ def reader():
 
 @pytest.fixture
 def version(root, write_file):
-    collection = root.create_collection("c", {})
+    collection = root.create("collections", "c", {})
     with root.begin_version(collection.id) as writer:
         entries = [write_file(writer.folder / name, PAYLOAD) for name in ("a.blk", "b.blk")]
         writer.commit(entries, {})
