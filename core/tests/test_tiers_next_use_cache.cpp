@@ -1,0 +1,284 @@
+#include <algorithm>
+#include <map>
+#include <random>
+#include <set>
+
+#include "error.hpp"
+#include "tests/check.hpp"
+#include "tiers/look_ahead.hpp"
+#include "tiers/next_use_cache.hpp"
+
+namespace outcrop::testing {
+namespace {
+
+using Keys = std::vector<uint32_t>;
+using Trace = std::vector<Keys>;
+
+std::vector<Keys> next_uses_of(const Trace& trace, uint64_t num_keys) {
+  NextUses future(num_keys);
+  std::vector<Keys> found(trace.size());
+  for (size_t r = trace.size(); r-- > 0;) {
+    found[r].resize(trace[r].size());
+    future.before(static_cast<uint32_t>(r), trace[r], found[r]);
+  }
+  return found;
+}
+
+// Requests of different sizes, of skewed keys, each once.
+Trace random_trace(std::mt19937& random, uint32_t num_keys, size_t requests, size_t largest) {
+  Trace trace(requests);
+  for (Keys& keys : trace) {
+    std::set<uint32_t> drawn;
+    for (size_t n = random() % (largest + 1); n > 0; n--)
+      drawn.insert(static_cast<uint32_t>(random() % num_keys * (random() % num_keys) / num_keys));
+    keys.assign(drawn.begin(), drawn.end());
+    std::shuffle(keys.begin(), keys.end(), random);
+  }
+  return trace;
+}
+
+// A cache that obeys the steps literally: which key lies in each slot.
+class Slab {
+ public:
+  explicit Slab(size_t capacity) : keys_(capacity, kMiss) {}
+
+  void follow(const Keys& keys, const CacheStep& step) {
+    REQUIRE(step.hit_slots.size() == keys.size());
+    for (size_t i = 0; i < keys.size(); i++) {
+      const bool held = std::find(keys_.begin(), keys_.end(), keys[i]) != keys_.end();
+      CHECK_EQUAL(step.hit_slots[i] != kMiss, held);
+      if (step.hit_slots[i] != kMiss) CHECK_EQUAL(keys_.at(step.hit_slots[i]), keys[i]);
+    }
+    for (const CacheEviction& eviction : step.evictions) {
+      CHECK_EQUAL(keys_.at(eviction.slot), eviction.key);
+      CHECK_EQUAL(eviction.in_request, std::find(keys.begin(), keys.end(), eviction.key) != keys.end());
+      keys_[eviction.slot] = kMiss;
+    }
+    for (const CacheInsert& insert : step.inserts) {
+      CHECK(step.hit_slots.at(insert.index) == kMiss);
+      CHECK_EQUAL(keys_.at(insert.slot), kMiss);
+      keys_[insert.slot] = keys.at(insert.index);
+    }
+  }
+
+  const Keys& keys() const { return keys_; }
+
+ private:
+  Keys keys_;
+};
+
+// The fewest misses any policy can have, by its definition: after each request keep what is used soonest.
+uint64_t belady_misses(const Trace& trace, size_t capacity) {
+  auto next_use = [&](uint32_t key, size_t after) {
+    for (size_t r = after + 1; r < trace.size(); r++)
+      if (std::find(trace[r].begin(), trace[r].end(), key) != trace[r].end()) return r;
+    return trace.size();
+  };
+  std::set<uint32_t> cached;
+  uint64_t misses = 0;
+  for (size_t r = 0; r < trace.size(); r++) {
+    std::set<uint32_t> candidates = cached;
+    for (const uint32_t key : trace[r]) misses += candidates.insert(key).second;
+    std::vector<std::pair<size_t, uint32_t>> ranked;
+    for (const uint32_t key : candidates)
+      if (next_use(key, r) < trace.size()) ranked.push_back({next_use(key, r), key});
+    std::sort(ranked.begin(), ranked.end());
+    ranked.resize(std::min(ranked.size(), capacity));
+    cached.clear();
+    for (const auto& [use, key] : ranked) cached.insert(key);
+  }
+  return misses;
+}
+
+TEST(next_use_cache_keeps_what_is_used_soonest) {
+  NextUseCache cache(10, 2);
+  cache.step(0, Keys{1, 2, 3, 4}, Keys{9, 2, 1, kNever});
+  const CacheStep& step = cache.step(1, Keys{3, 5}, Keys{3, 2});
+  CHECK(step.hit_slots[0] != kMiss);
+  CHECK(step.hit_slots[1] == kMiss);
+  REQUIRE(step.evictions.size() == 1);
+  CHECK_EQUAL(step.evictions[0].key, 3u);
+  CHECK_EQUAL(step.evictions[0].next_use, 3u);
+  CHECK(step.evictions[0].in_request);
+  REQUIRE(step.inserts.size() == 1);
+  CHECK_EQUAL(step.inserts[0].index, 1u);
+  CHECK_EQUAL(step.inserts[0].slot, step.hit_slots[0]);
+}
+
+TEST(next_use_cache_names_what_it_passes_by_although_it_will_be_used) {
+  NextUseCache cache(10, 1);
+  const CacheStep& step = cache.step(0, Keys{1, 2, 3, 4}, Keys{5, kNever, 2, kUnknown});
+  CHECK_EQUAL(step.inserts.size(), size_t{1});
+  CHECK((step.bypassed == Keys{0}));
+}
+
+TEST(next_use_cache_misses_as_little_as_any_policy_can_and_its_slots_are_right) {
+  const unsigned seed = std::random_device{}();
+  std::mt19937 random(seed);
+  for (int round = 0; round < 60; round++) {
+    const auto num_keys = static_cast<uint32_t>(1 + random() % 60);
+    const Trace trace = random_trace(random, num_keys, 1 + random() % 40, 1 + random() % 40);
+    const size_t capacity = random() % (num_keys + 5);
+    const std::vector<Keys> next_uses = next_uses_of(trace, num_keys);
+    NextUseCache cache(num_keys, capacity);
+    Slab slab(capacity);
+    for (size_t r = 0; r < trace.size(); r++)
+      slab.follow(trace[r], cache.step(static_cast<uint32_t>(r), trace[r], next_uses[r]));
+    CHECK_EQUAL(cache.statistics().misses, belady_misses(trace, capacity));
+    CHECK_EQUAL(cache.size(), size_t{0});
+    if (cache.statistics().misses != belady_misses(trace, capacity))
+      record_failure(__FILE__, __LINE__, "seed " + std::to_string(seed));
+  }
+}
+
+TEST(next_use_cache_ranks_unknown_next_uses_behind_known_ones_and_by_score) {
+  NextUseCache cache(10, 3);
+  cache.set_scores(std::vector<uint16_t>{0, 10, 20, 30, 40, 50, 60, 70, 80, 90});
+  cache.step(0, Keys{1, 2, 3, 4, 5}, Keys{kUnknown, 1000, kUnknown, kUnknown, kNever});
+  Keys kept;
+  for (const CachedKey& cached : cache.contents()) kept.push_back(cached.key);
+  std::sort(kept.begin(), kept.end());
+  CHECK((kept == Keys{2, 3, 4}));
+  // Key 9 has the best score, and pushes out the worst one; known uses stay.
+  const CacheStep& step = cache.step(1, Keys{9}, Keys{kUnknown});
+  REQUIRE(step.evictions.size() == 1);
+  CHECK_EQUAL(step.evictions[0].key, 3u);
+  CHECK(!step.evictions[0].in_request);
+}
+
+TEST(next_use_cache_gives_a_promoted_key_its_place_among_known_ones) {
+  NextUseCache cache(10, 2);
+  cache.step(0, Keys{1, 2}, Keys{kUnknown, kUnknown});
+  cache.promote(Keys{1, 7}, 3);
+  const CacheStep& step = cache.step(1, Keys{3}, Keys{2});
+  REQUIRE(step.evictions.size() == 1);
+  CHECK_EQUAL(step.evictions[0].key, 2u);
+  cache.step(2, Keys{3}, Keys{kNever});
+  CHECK(cache.step(3, Keys{1}, Keys{kNever}).hit_slots[0] != kMiss);
+}
+
+TEST(next_use_cache_ranks_what_it_holds_anew_when_scores_change) {
+  NextUseCache cache(4, 2);
+  cache.set_scores(std::vector<uint16_t>{0, 1, 2, 3});
+  cache.step(0, Keys{0, 1}, Keys{kUnknown, kUnknown});
+  cache.set_scores(std::vector<uint16_t>{5, 1, 2, 3});
+  const CacheStep& step = cache.step(1, Keys{2}, Keys{kUnknown});
+  REQUIRE(step.evictions.size() == 1);
+  CHECK_EQUAL(step.evictions[0].key, 1u);
+}
+
+TEST(next_use_cache_answers_a_key_that_stands_twice_alike) {
+  NextUseCache cache(5, 2);
+  const CacheStep& missed = cache.step(0, Keys{1, 2, 1}, Keys{1, 2, 1});
+  CHECK(missed.hit_slots[0] == kMiss && missed.hit_slots[2] == kMiss);
+  CHECK_EQUAL(missed.inserts.size(), size_t{2});
+  const CacheStep& hit = cache.step(1, Keys{1, 1}, Keys{kNever, kNever});
+  CHECK(hit.hit_slots[0] != kMiss);
+  CHECK_EQUAL(hit.hit_slots[0], hit.hit_slots[1]);
+  CHECK_EQUAL(hit.evictions.size(), size_t{1});
+}
+
+TEST(next_use_cache_carries_its_contents_over) {
+  NextUseCache first(6, 3), second(6, 3);
+  first.step(0, Keys{1, 2, 3}, Keys{4, kUnknown, 5});
+  second.load(first.contents());
+  CHECK_EQUAL(second.size(), first.size());
+  CHECK_EQUAL(second.step(4, Keys{1}, Keys{kNever}).hit_slots[0], first.step(4, Keys{1}, Keys{kNever}).hit_slots[0]);
+  CHECK_THROWS(second.load(first.contents()), InvalidArgument, "expected an empty cache, found 2");
+  NextUseCache third(6, 3);
+  CHECK_THROWS(third.load(std::vector<CachedKey>{{1, 0, 4}, {2, 0, 4}}), InvalidArgument, "given twice");
+  CHECK_THROWS(NextUseCache(6, 3).load(std::vector<CachedKey>{{1, 3, 4}}), InvalidArgument, "does not fit");
+}
+
+TEST(next_use_cache_refuses_what_contradicts_the_future_it_was_told) {
+  NextUseCache early(5, 2);
+  early.step(0, Keys{1}, Keys{3});
+  CHECK_THROWS(early.step(1, Keys{1}, Keys{kNever}), InvalidArgument, "asks for key 1, whose next use was to be 3");
+  NextUseCache absent(5, 2);
+  absent.step(0, Keys{1}, Keys{1});
+  CHECK_THROWS(absent.step(1, Keys{2}, Keys{kNever}), InvalidArgument, "does not ask for 1 keys of 1");
+  NextUseCache cache(5, 2);
+  CHECK_THROWS(cache.step(0, Keys{5}, Keys{kNever}), InvalidArgument, "expected less than 5, found 5");
+  CHECK_THROWS(cache.step(2, Keys{1}, Keys{2}), InvalidArgument, "next_use[0] of key 1");
+  CHECK_THROWS(cache.step(0, Keys{1}, Keys{}), InvalidArgument, "1 keys, but 0 next uses");
+  cache.step(7, Keys{1}, Keys{kNever});
+  CHECK_THROWS(cache.step(7, Keys{1}, Keys{kNever}), InvalidArgument, "expected 8 or more");
+  CHECK_THROWS(cache.promote(Keys{1}, 7), InvalidArgument, "promote: expected a request in [8");
+  CHECK_THROWS(NextUseCache(uint64_t{1} << 32, 1), InvalidArgument, "fewer than 4294967294");
+}
+
+TEST(next_use_cache_lives_through_many_requests_and_far_next_uses) {
+  const uint32_t num_keys = 50;
+  NextUseCache cache(num_keys, 20);
+  Slab slab(20);
+  std::mt19937 random(7);
+  // Key k is asked for by each request that its period divides.
+  std::vector<uint32_t> period(num_keys);
+  for (uint32_t& p : period) p = static_cast<uint32_t>(1 + random() % 5000);
+  for (uint32_t r = 1; r < 30'000; r++) {
+    Keys keys, next_use;
+    for (uint32_t key = 0; key < num_keys; key++)
+      if (r % period[key] == 0) {
+        keys.push_back(key);
+        next_use.push_back(r + period[key]);
+      }
+    slab.follow(keys, cache.step(r, keys, next_use));
+  }
+  CHECK(cache.statistics().hits > 0);
+}
+
+TEST(look_ahead_gives_the_next_use_inside_its_window_and_what_became_known) {
+  LookAhead future(10);
+  future.announce(Keys{1, 2, 3});
+  CHECK((future.announce(Keys{2, 4}) == Keys{4}));
+  CHECK((future.announce(Keys{3, 4}) == Keys{}));
+  CHECK((future.take() == Keys{kUnknown, 1, 2}));
+  // Request 0 is gone: key 1 may be in the cache, with an unknown next use.
+  CHECK((future.announce(Keys{1, 3}) == Keys{1}));
+  CHECK((future.take() == Keys{kUnknown, 2}));
+  CHECK((future.take() == Keys{3, kUnknown}));
+  CHECK((future.take() == Keys{kUnknown, kUnknown}));
+  CHECK_EQUAL(future.window(), size_t{0});
+  CHECK_THROWS(future.take(), InvalidArgument, "no request is announced");
+  CHECK_THROWS(future.announce(Keys{10}), InvalidArgument, "expected less than 10, found 10");
+}
+
+TEST(look_ahead_and_cache_never_contradict_each_other) {
+  const unsigned seed = std::random_device{}();
+  std::mt19937 random(seed);
+  for (size_t window : {1u, 2u, 5u, 60u}) {
+    const Trace trace = random_trace(random, 80, 60, 40);
+    const size_t capacity = 1 + random() % 80;
+    NextUseCache cache(80, capacity);
+    LookAhead future(80);
+    Slab slab(capacity);
+    size_t announced = 0;
+    for (uint32_t r = 0; r < trace.size(); r++) {
+      for (; announced < std::min(trace.size(), r + window); announced++) {
+        const Keys known = future.announce(trace[announced]);
+        cache.promote(known, static_cast<uint32_t>(announced));
+      }
+      const Keys next_use = future.take();
+      slab.follow(trace[r], cache.step(r, trace[r], next_use));
+    }
+    // The window of 60 sees all of it.
+    if (window == 60) CHECK_EQUAL(cache.statistics().misses, belady_misses(trace, capacity));
+    if (cache.statistics().misses < belady_misses(trace, capacity))
+      record_failure(__FILE__, __LINE__, "fewer misses than possible; seed " + std::to_string(seed));
+  }
+}
+
+TEST(next_uses_are_those_of_a_search_through_the_trace) {
+  NextUses future(6);
+  Keys found(3);
+  future.before(9, Keys{1, 2, 2}, found);
+  CHECK((found == Keys{kNever, kNever, kNever}));
+  future.before(4, Keys{2, 5, 1}, found);
+  CHECK((found == Keys{9, kNever, 9}));
+  CHECK_THROWS(future.before(4, Keys{1, 2, 3}, found), InvalidArgument, "expected less than 4, found 4");
+  CHECK_THROWS(future.before(3, Keys{1, 2, 6}, found), InvalidArgument, "expected less than 6, found 6");
+  CHECK_THROWS(future.before(3, Keys{1}, found), InvalidArgument, "1 keys, but room for 3");
+}
+
+}  // namespace
+}  // namespace outcrop::testing
