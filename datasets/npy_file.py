@@ -59,19 +59,20 @@ class NpyWriter:
 
     HEADER_BYTES = 128
 
-    def __init__(self, file: BinaryIO, dim: int, dtype: np.dtype[Any]) -> None:
-        self._file, self._dim = file, dim
+    def __init__(self, file: BinaryIO, row_shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
+        """row_shape: (dim,) for vectors, () for an array of one dimension."""
+        self._file, self._row_shape = file, row_shape
         self._stored = dtype.newbyteorder("<")
         file.write(self._header(0))
 
     def _header(self, num_rows: int) -> bytes:
-        shape = (num_rows, self._dim)
+        shape = (num_rows, *self._row_shape)
         text = f"{{'descr': {self._stored.str!r}, 'fortran_order': False, 'shape': {shape}, }}"
         length = self.HEADER_BYTES - len(MAGIC) - 4
         return MAGIC + bytes([1, 0]) + struct.pack("<H", length) + text.ljust(length - 1).encode() + b"\n"
 
     def append(self, rows: Vectors) -> None:
-        """Write rows [any, dim] of the writer's element type."""
+        """Write rows [any, *row_shape] of the writer's element type."""
         self._file.write(rows.astype(self._stored, copy=False).data)
 
     def finish(self, num_rows: int) -> None:

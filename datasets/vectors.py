@@ -136,7 +136,7 @@ def _make_writer(
         return BinWriter(file, dim, format)
     if format in vecs_file.ELEMENTS:
         return VecsWriter(file, dim, format)
-    return NpyWriter(file, dim, dtype)
+    return NpyWriter(file, (dim,), dtype)
 
 
 def _batches_of(rows: VectorSource | Vectors | Iterable[Vectors]) -> tuple[Iterator[Vectors], int | None]:
