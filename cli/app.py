@@ -12,6 +12,7 @@ from outcrop.cli.dataset import group as dataset
 from outcrop.cli.demo import DEMO_PATH, demo
 from outcrop.cli.doctor import doctor
 from outcrop.cli.eval import evaluate
+from outcrop.cli.graph import group as graph
 from outcrop.cli.inspect import inspect
 from outcrop.cli.search import search
 from outcrop.cli.verify import verify
@@ -53,7 +54,8 @@ add_command(app, search)
 add_command(app, evaluate, name="eval")
 for _command in (inspect, verify, doctor):
     add_command(app, _command)
-app.add_typer(dataset, name="dataset", help="Make, convert, look at and fetch files of vectors.")
+app.add_typer(graph, name="graph", help="Make graphs to train on.")
+app.add_typer(dataset, name="dataset", help="Make, convert, look at and fetch files of vectors; make graphs.")
 
 
 def main() -> None:

@@ -82,11 +82,15 @@ _SHARED = [
 
 
 def add_command(
-    group: typer.Typer, function: Callable[..., None], name: str | None = None, default_path: Path = DEFAULT_PATH
+    group: typer.Typer,
+    function: Callable[..., None],
+    name: str | None = None,
+    default_path: Path = DEFAULT_PATH,
+    hidden: bool = False,
 ) -> None:
     """Make `function` a command of `group` with the shared options added to its own.
 
-    default_path: its root folder when neither --path nor OUTCROP_PATH names one.
+    default_path: its root folder when neither --path nor OUTCROP_PATH names one. hidden: left out of the group's help.
 
     Errors that outcrop raises on purpose, and those of the operating system, become a message and an exit code
     (outcrop.cli.exit_codes); any other exception is a fault and shows its traceback.
@@ -110,4 +114,4 @@ def add_command(
     command.__dict__["__signature__"] = own.replace(parameters=parameters)
     command.__annotations__ = {p.name: p.annotation for p in parameters}
     command.__doc__ = function.__doc__
-    group.command(name or function.__name__.replace("_", "-"))(command)
+    group.command(name or function.__name__.replace("_", "-"), hidden=hidden)(command)

@@ -1,4 +1,4 @@
-"""`outcrop dataset`: make, convert, look at and fetch files of vectors."""
+"""`outcrop dataset`: make, convert, look at and fetch files of vectors; make graphs."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -8,8 +8,10 @@ from typing import Annotated, Any, cast
 import typer
 from rich.console import RenderableType
 from rich.table import Table
+from typer.core import TyperGroup
 
 from outcrop.cli.command import Run, add_command
+from outcrop.cli.graph_make import make as make_graph
 from outcrop.cli.input_files import vector_file
 from outcrop.cli.output import Bar
 from outcrop.datasets.download import Download
@@ -20,7 +22,18 @@ from outcrop.datasets.vectors import write_vectors
 from outcrop.errors import InvalidArgument, NotFound
 from outcrop.store import format_bytes, parse_bytes
 
-group = typer.Typer(no_args_is_help=True)
+
+class _DatasetGroup(TyperGroup):
+    """Reads `make graph` as one word; a file of vectors has an extension, so it is never called `graph`."""
+
+    # Recent releases of typer carry a click of their own, so the classes of either must do.
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        if args[:2] == ["make", "graph"]:
+            args = ["make-graph", *args[2:]]
+        return super().resolve_command(ctx, args)
+
+
+group = typer.Typer(no_args_is_help=True, cls=_DatasetGroup)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +73,8 @@ def make(
 ) -> None:
     """Generate clustered vectors about as hard to search as real ones.
 
-    With --queries, NAME.queries.EXT and NAME.neighbors.gt are written beside FILE.
+    With --queries, NAME.queries.EXT and NAME.neighbors.gt are written beside FILE. `make graph FOLDER` generates a
+    graph with features and labels; `make graph --help` tells more.
     """
     if dtype not in ("uint8", "int8", "float32", "float16"):
         raise InvalidArgument(f"--dtype: expected uint8, int8, float32 or float16, found {dtype!r}")
@@ -137,6 +151,7 @@ def fetch(
 
 for _command in (make, convert, info, fetch):
     add_command(group, _command)
+add_command(group, make_graph, name="make-graph", hidden=True)
 
 
 def describe(path: Path, part: str | None = None) -> VectorFile:
