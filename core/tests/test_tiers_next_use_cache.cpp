@@ -15,7 +15,7 @@ using Keys = std::vector<uint32_t>;
 using Trace = std::vector<Keys>;
 
 std::vector<Keys> next_uses_of(const Trace& trace, uint64_t num_keys) {
-  NextUses future(num_keys);
+  NextUses future(num_keys, kNever);
   std::vector<Keys> found(trace.size());
   for (size_t r = trace.size(); r-- > 0;) {
     found[r].resize(trace[r].size());
@@ -269,7 +269,7 @@ TEST(look_ahead_and_cache_never_contradict_each_other) {
 }
 
 TEST(next_uses_are_those_of_a_search_through_the_trace) {
-  NextUses future(6);
+  NextUses future(6, kNever);
   Keys found(3);
   future.before(9, Keys{1, 2, 2}, found);
   CHECK((found == Keys{kNever, kNever, kNever}));
@@ -278,6 +278,9 @@ TEST(next_uses_are_those_of_a_search_through_the_trace) {
   CHECK_THROWS(future.before(4, Keys{1, 2, 3}, found), InvalidArgument, "expected less than 4, found 4");
   CHECK_THROWS(future.before(3, Keys{1, 2, 6}, found), InvalidArgument, "expected less than 6, found 6");
   CHECK_THROWS(future.before(3, Keys{1}, found), InvalidArgument, "1 keys, but room for 3");
+  future.first(Keys{0, 2, 1}, found);
+  CHECK((found == Keys{kNever, 4, 4}));
+  CHECK_THROWS(NextUses(6, 5), InvalidArgument, "last: expected never or unknown, found 5");
 }
 
 }  // namespace

@@ -21,11 +21,21 @@ void check_keys(std::span<const uint32_t> keys, uint64_t num_keys) {
 
 }  // namespace
 
-NextUses::NextUses(uint64_t num_keys) : next_(num_keys, kNever) {}
+NextUses::NextUses(uint64_t num_keys, uint32_t last) : next_(num_keys, last) {
+  if (last != kNever && last != kUnknown)
+    throw InvalidArgument("last: expected never or unknown, found " + std::to_string(last));
+}
 
 void NextUses::before(uint32_t request, std::span<const uint32_t> keys, std::span<uint32_t> next_use) {
   if (request >= end_)
     throw InvalidArgument("request: expected less than " + std::to_string(end_) + ", found " + std::to_string(request));
+  first(keys, next_use);
+  // A second pass, so that a key that stands twice does not find itself.
+  for (const uint32_t key : keys) next_[key] = request;
+  end_ = request;
+}
+
+void NextUses::first(std::span<const uint32_t> keys, std::span<uint32_t> next_use) const {
   if (keys.size() != next_use.size())
     throw InvalidArgument(std::to_string(keys.size()) + " keys, but room for " + std::to_string(next_use.size()) +
                           " next uses");
@@ -34,9 +44,6 @@ void NextUses::before(uint32_t request, std::span<const uint32_t> keys, std::spa
     if (i + kPrefetch < keys.size()) __builtin_prefetch(&next_[keys[i + kPrefetch]]);
     next_use[i] = next_[keys[i]];
   }
-  // A second pass, so that a key that stands twice does not find itself.
-  for (const uint32_t key : keys) next_[key] = request;
-  end_ = request;
 }
 
 LookAhead::LookAhead(uint64_t num_keys) : latest_(num_keys, Place{kNever, 0}) {}

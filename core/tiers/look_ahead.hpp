@@ -11,11 +11,14 @@ namespace outcrop {
 // The next uses of a whole trace, computed from its end. 4 bytes per key.
 class NextUses {
  public:
-  explicit NextUses(uint64_t num_keys);
+  // last: what follows a key's last use: kNever, or kUnknown when another trace comes behind this one.
+  NextUses(uint64_t num_keys, uint32_t last);
 
-  // Requests come with falling numbers. next_use[i] becomes the request after `request` that uses keys[i], or kNever.
+  // Requests come with falling numbers. next_use[i] becomes the request after `request` that uses keys[i], or `last`.
   // A key may stand several times. Throws InvalidArgument.
   void before(uint32_t request, std::span<const uint32_t> keys, std::span<uint32_t> next_use);
+  // The first request of those given that uses each key, or `last`: the next uses of what a cache holds at the begin.
+  void first(std::span<const uint32_t> keys, std::span<uint32_t> next_use) const;
 
  private:
   std::vector<uint32_t> next_;  // per key: the earliest request seen

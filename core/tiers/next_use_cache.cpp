@@ -167,6 +167,7 @@ void NextUseCache::keep_hits(uint32_t request, std::span<const uint32_t> keys, s
 uint64_t NextUseCache::count_incoming(std::span<const uint32_t> keys, std::span<const uint32_t> next_use) {
   uint64_t incoming = 0;
   for (size_t i = 0; i < keys.size(); i++) {
+    if (i + kPrefetch < keys.size()) __builtin_prefetch(&slot_of_[keys[i + kPrefetch]], 1);
     if (step_.hit_slots[i] != kMiss || next_use[i] == kNever || slot_of_[keys[i]] == kIncoming) continue;
     slot_of_[keys[i]] = kIncoming;
     use_bucket(rank(keys[i], next_use[i])).incoming++;
@@ -202,6 +203,7 @@ NextUseCache::Cut NextUseCache::make_room(uint64_t excess, uint32_t request) {
 void NextUseCache::insert_misses(Cut cut, uint32_t request, std::span<const uint32_t> keys,
                                  std::span<const uint32_t> next_use) {
   for (size_t i = 0; i < keys.size(); i++) {
+    if (i + kPrefetch < keys.size()) __builtin_prefetch(&slot_of_[keys[i + kPrefetch]], 1);
     if (step_.hit_slots[i] != kMiss || slot_of_[keys[i]] != kIncoming) continue;
     const uint64_t wanted = rank(keys[i], next_use[i]);
     if (wanted > cut.rank || (wanted == cut.rank && cut.room == 0)) {

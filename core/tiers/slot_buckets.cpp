@@ -52,8 +52,9 @@ SlotBuckets::Bucket& SlotBuckets::use(uint64_t rank) {
     buckets_.resize((i / kWordBits + 1) * kWordBits);
     occupied_.resize(buckets_.size());
   }
-  occupied_.set(i);
-  return buckets_[i];
+  Bucket& bucket = buckets_[i];
+  if (bucket.slots.empty() && bucket.incoming == 0) occupied_.set(i);
+  return bucket;
 }
 
 void SlotBuckets::clear(uint64_t rank) {
