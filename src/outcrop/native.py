@@ -1,16 +1,25 @@
 """The one door to the C++ core: every other module imports these names from here, never from `outcrop._core`."""
 
+from outcrop._core import MISS as MISS
+from outcrop._core import NEVER as NEVER
+from outcrop._core import UNKNOWN as UNKNOWN
 from outcrop._core import BlockFile as BlockFile
 from outcrop._core import BlockReader as BlockReader
 from outcrop._core import BufferArena as BufferArena
+from outcrop._core import CacheStep as CacheStep
 from outcrop._core import DeviceProbe as DeviceProbe
 from outcrop._core import ExactScan as ExactScan
+from outcrop._core import LookAhead as LookAhead
+from outcrop._core import NextUseCache as NextUseCache
+from outcrop._core import NextUses as NextUses
+from outcrop._core import NextUseStatistics as NextUseStatistics
 from outcrop._core import ReaderStatistics as ReaderStatistics
 from outcrop._core import ReadUsage as ReadUsage
 from outcrop._core import Searcher as Searcher
 from outcrop._core import SearchOptions as SearchOptions
 from outcrop._core import SearchUsage as SearchUsage
 from outcrop._core import Sq8 as Sq8
+from outcrop._core import StreamRecipe as StreamRecipe
 from outcrop._core import active_isa as active_isa
 from outcrop._core import block_checksums as block_checksums
 from outcrop._core import check_finite as check_finite
