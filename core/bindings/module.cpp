@@ -8,5 +8,6 @@ NB_MODULE(_core, m) {
   outcrop::bindings::bind_io(m);
   outcrop::bindings::bind_kernels(m);
   outcrop::bindings::bind_policy(m);
+  outcrop::bindings::bind_sampler(m);
   outcrop::bindings::bind_search(m);
 }

@@ -34,7 +34,7 @@ void reorder(std::vector<T>& values, std::span<const uint32_t> new_order) {
   if (values.empty()) return;
   std::vector<T> moved(values.size());
   for (size_t i = 0; i < moved.size(); ++i) moved[i] = values[new_order[i]];
-  values = std::move(moved);
+  std::copy(moved.begin(), moved.end(), values.begin());
 }
 
 // Columns begin where a segment does, so the columns of a layer permute among themselves.
@@ -45,7 +45,7 @@ void reorder_columns(std::vector<T>& values, const std::vector<uint32_t>& indptr
   std::vector<T> moved(values.size());
   auto end = moved.begin();
   for (const uint32_t c : old_columns) end = std::copy(values.data() + indptr[c], values.data() + indptr[c + 1], end);
-  values = std::move(moved);
+  std::copy(moved.begin(), moved.end(), values.begin());
 }
 
 void reorder_columns(SampledLayer& layer, std::span<const uint32_t> new_order) {
@@ -56,7 +56,7 @@ void reorder_columns(SampledLayer& layer, std::span<const uint32_t> new_order) {
   std::vector<uint32_t> indptr(layer.indptr.size());
   for (size_t c = 0; c < old_columns.size(); ++c)
     indptr[c + 1] = indptr[c] + layer.indptr[old_columns[c] + 1] - layer.indptr[old_columns[c]];
-  layer.indptr = std::move(indptr);
+  std::copy(indptr.begin(), indptr.end(), layer.indptr.begin());
 }
 
 // With links, sources stand at even places and destinations at odd ones; their types may differ.

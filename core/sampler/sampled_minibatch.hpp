@@ -38,7 +38,7 @@ struct SampledMinibatch {
 };
 
 // Renumbers the rows of one type: new row i is old row new_order[i]. Layers, trees and seed_rows follow, so the
-// minibatch means the same. Within a column the order of edges stays.
+// minibatch means the same. Within a column the order of edges stays. Arrays stay where they are in memory.
 // Throws InvalidArgument unless new_order permutes the rows inside each segment of hop_offsets[type].
 void permute(SampledMinibatch& minibatch, uint32_t type, std::span<const uint32_t> new_order);
 

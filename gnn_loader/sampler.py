@@ -1,0 +1,240 @@
+"""Draws minibatches: seeds, their in-neighbours, the neighbours' in-neighbours, hop by hop."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from outcrop import native
+from outcrop.errors import InvalidArgument
+from outcrop.gnn_loader.minibatch import Minibatch, UInt32Array, from_native
+from outcrop.gnn_loader.seeds import EdgeSeeds, NodeSeeds, SeedBatches, Seeds
+from outcrop.gnn_loader.topology import Topology
+from outcrop.types import EdgeType
+
+# Edges per node and hop: the same for all edge types, or by type, where types left out are not followed. -1: all.
+Fanouts = Sequence[int] | Sequence[Mapping[EdgeType, int]] | Mapping[EdgeType, Sequence[int]]
+Labor = Literal["off", "per_hop", "shared"]
+Temporal = Literal["off", "uniform", "last"]
+Expand = Literal["all", "newcomers"]
+
+
+@dataclass(frozen=True, slots=True)
+class SamplerOptions:
+    """How neighbours are drawn. With the graph and the seeds it fixes every minibatch.
+
+    fanouts: [hop][edge type]. replace: with repetitions, exactly fan-out many wherever there is any edge.
+    weighted: by edge weight, where the edge type has some; weight 0 is never drawn; without `replace` one after the
+    other (successive sampling). labor: columns share one random number per source node, so that they agree on sources
+    and fewer nodes are wanted (LABOR-0, Balin and Catalyurek 2023, with exactly fan-out edges); shared: also in every
+    hop. temporal: only edges no younger than the seed, of those any or the last ones; edges and nodes of types without
+    times always qualify. disjoint: a tree of its own for each seed.
+    expand: "all": every node known so far draws anew in each hop (DGL's blocks); "newcomers": each node draws once
+    (PyG). keep_edges: say which edges of the graph were drawn.
+    """
+
+    fanouts: tuple[tuple[int, ...], ...]
+    seed: int = 0
+    replace: bool = False
+    weighted: bool = False
+    labor: Labor = "off"
+    temporal: Temporal = "off"
+    disjoint: bool = False
+    expand: Expand = "all"
+    keep_edges: bool = False
+
+    def as_json(self) -> dict[str, Any]:
+        """Return all of it in JSON's types, as a plan's fingerprint wants it."""
+        return {**asdict(self), "fanouts": [list(hop) for hop in self.fanouts]}
+
+
+class NeighborSampler:
+    """Draws minibatches from a graph. What it draws for a node depends on (seed, epoch, batch, hop, edge type, node)
+    alone: minibatches can be drawn in any order, by any number of threads, and drawn again.
+
+    May be used by any number of threads. The graph's arrays are kept, not copied.
+    Raises InvalidArgument if the options do not fit the graph, and CorruptFile, while sampling, where the graph's
+    arrays contradict themselves.
+    """
+
+    def __init__(
+        self,
+        graph: Topology,
+        fanouts: Fanouts,
+        *,
+        seed: int = 0,
+        replace: bool = False,
+        weighted: bool = False,
+        labor: Labor = "off",
+        temporal: Temporal = "off",
+        disjoint: bool = False,
+        expand: Expand = "all",
+        keep_edges: bool = False,
+    ) -> None:
+        """Build a sampler; `SamplerOptions` tells what each option means. Temporal trees are always disjoint."""
+        self.graph = graph
+        self.options = SamplerOptions(
+            _fanouts_by_hop(fanouts, graph.edge_types),
+            _checked_seed(seed),
+            replace,
+            weighted,
+            labor,
+            temporal,
+            disjoint or temporal != "off",
+            expand,
+            keep_edges,
+        )
+        self._node_types = tuple(graph.node_types)
+        self._edge_types = tuple(graph.edge_types)
+        self._core = native.Sampler(_view(graph, with_times=temporal != "off"), _native_options(self.options))
+
+    @property
+    def num_hops(self) -> int:
+        """How many times neighbours are drawn."""
+        return len(self.options.fanouts)
+
+    def sample(self, seeds: Any, *, epoch: int = 0, batch: int = 0) -> Minibatch:
+        """Draw one minibatch. seeds: `NodeSeeds`, `EdgeSeeds`, or ids where the graph has one type of nodes.
+
+        Raises InvalidArgument for ids that the graph does not have.
+        """
+        given = seeds if isinstance(seeds, NodeSeeds | EdgeSeeds) else NodeSeeds(seeds, self._only_node_type())
+        everything = np.arange(len(given), dtype=np.uint32)
+        return self.minibatch(self.draw(given, [everything], epoch=epoch, first_batch=batch)[0])
+
+    def sample_many(
+        self, batches: SeedBatches, *, epoch: int = 0, first_batch: int = 0, count: int | None = None, threads: int = 1
+    ) -> Iterator[Minibatch]:
+        """Yield minibatches first_batch, first_batch + 1, ... of an epoch, a few at a time in parallel.
+
+        The same for any number of threads. count: None goes to the end of the epoch.
+        """
+        positions = list(batches.epoch(epoch))[first_batch : None if count is None else first_batch + count]
+        for start in range(0, len(positions), 2 * threads):
+            some = positions[start : start + 2 * threads]
+            first = first_batch + start
+            for drawn in self.draw(batches.seeds, some, epoch=epoch, first_batch=first, threads=threads):
+                yield self.minibatch(drawn)
+
+    def draw(
+        self,
+        seeds: Seeds,
+        positions: Sequence[UInt32Array],
+        *,
+        epoch: int,
+        first_batch: int,
+        threads: int = 1,
+    ) -> list[native.SampledMinibatch]:
+        """Draw minibatch first_batch + i from the seeds at positions[i], all of them at once, as the core keeps them.
+
+        For those who go on in the core; `minibatch` shows one. The interpreter lock is released.
+        """
+        offsets = np.cumsum([0, *(len(some) for some in positions)], dtype=np.uint64)
+        rows = np.concatenate(positions) if positions else np.zeros(0, np.uint32)
+        src_type, dst_type = _ends(seeds)
+        ids = seeds.ids if isinstance(seeds, NodeSeeds) else seeds.pairs
+        return self._core.sample_batches(
+            np.ascontiguousarray(ids[rows]).reshape(-1),
+            offsets,
+            None if seeds.times is None else seeds.times[rows],
+            epoch=epoch,
+            first_batch=first_batch,
+            type=self._type_number(dst_type),
+            link_src_type=None if src_type is None else self._type_number(src_type),
+            negatives=0 if isinstance(seeds, NodeSeeds) else seeds.negatives,
+            num_threads=threads,
+        )
+
+    def minibatch(self, drawn: native.SampledMinibatch) -> Minibatch:
+        """Return views of what `draw` returned."""
+        return from_native(drawn, self._node_types, self._edge_types)
+
+    def _only_node_type(self) -> str:
+        if len(self._node_types) != 1:
+            raise InvalidArgument(f"seeds: the graph has node types {self._node_types}: pass NodeSeeds(ids, type)")
+        return self._node_types[0]
+
+    def _type_number(self, name: str) -> int:
+        if name not in self._node_types:
+            raise InvalidArgument(f"seeds: expected a node type among {self._node_types}, found {name!r}")
+        return self._node_types.index(name)
+
+
+def _ends(seeds: Seeds) -> tuple[str | None, str]:
+    """The node types of a link's source and destination; of nodes, None and their type."""
+    if isinstance(seeds, NodeSeeds):
+        return None, seeds.node_type
+    return seeds.edge_type[0], seeds.edge_type[2]
+
+
+def _checked_seed(seed: int) -> int:
+    if not 0 <= seed < 2**64:
+        raise InvalidArgument(f"seed: expected one of [0, 2^64), found {seed}")
+    return seed
+
+
+def _fanouts_by_hop(fanouts: Fanouts, edge_types: Sequence[EdgeType]) -> tuple[tuple[int, ...], ...]:
+    """Fan-outs as [hop][edge type]."""
+    if isinstance(fanouts, Mapping):
+        lengths = {len(counts) for counts in fanouts.values()}
+        if len(lengths) != 1:
+            raise InvalidArgument(f"fanouts: expected as many hops for every edge type, found {sorted(lengths)}")
+        hops: Sequence[Any] = [{name: counts[hop] for name, counts in fanouts.items()} for hop in range(*lengths)]
+    else:
+        hops = fanouts
+    by_hop = [hop if isinstance(hop, Mapping) else dict.fromkeys(edge_types, hop) for hop in hops]
+    unknown = {name for hop in by_hop for name in hop} - set(edge_types)
+    if unknown:
+        raise InvalidArgument(f"fanouts: expected edge types among {list(edge_types)}, found {sorted(unknown)}")
+    for number, hop in enumerate(by_hop):
+        for name, count in hop.items():
+            if not -1 <= count < 2**31:
+                raise InvalidArgument(f"fanouts: hop {number}, {name}: expected -1 (all) or a count, found {count}")
+    return tuple(tuple(int(hop.get(name, 0)) for name in edge_types) for hop in by_hop)
+
+
+def _native_options(options: SamplerOptions) -> native.SamplerOptions:
+    core = native.SamplerOptions()
+    core.fanouts = [list(hop) for hop in options.fanouts]
+    core.seed = options.seed
+    core.replace = options.replace
+    core.weighted = options.weighted
+    core.labor = _choice("labor", options.labor, native.Labor)
+    core.temporal = _choice("temporal", options.temporal, native.Temporal)
+    core.disjoint = options.disjoint
+    core.expand = _choice("expand", options.expand, native.Expand)
+    core.keep_edges = options.keep_edges
+    return core
+
+
+def _choice(what: str, name: str, choices: Any) -> Any:
+    names = [choice.name for choice in choices]
+    if name not in names:
+        raise InvalidArgument(f"{what}: expected one of {names}, found {name!r}")
+    return choices[name]
+
+
+def _view(graph: Topology, with_times: bool) -> native.GraphView:
+    """The arrays of the graph for the core, which keeps them alive."""
+    names = list(graph.node_types)
+    view = native.GraphView(list(graph.node_types.values()))
+    for edge_type in graph.edge_types:
+        src_type, relation, dst_type = edge_type
+        arrays = graph.csc(edge_type)
+        times = arrays.times if with_times else None
+        view.add_edge_type(
+            f"{src_type}-{relation}-{dst_type}",
+            names.index(src_type),
+            names.index(dst_type),
+            arrays.indptr,
+            arrays.indices,
+            arrays.weights,
+            times,
+            times is not None and graph.times_ascend(edge_type),
+        )
+    for number, name in enumerate(names) if with_times else []:
+        node_times = graph.node_times(name)
+        if node_times is not None:
+            view.set_node_times(number, node_times)
+    return view
