@@ -11,6 +11,7 @@ Float32Array = npt.NDArray[np.float32]
 Int32Array = npt.NDArray[np.int32]
 Int64Array = npt.NDArray[np.int64]
 UInt8Array = npt.NDArray[np.uint8]
+UInt32Array = npt.NDArray[np.uint32]
 AnyArray = npt.NDArray[Any]
 
 # (source type, relation, destination type). A homogeneous graph has the node type "node" and this one edge type:
