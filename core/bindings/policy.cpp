@@ -1,4 +1,4 @@
-// Which rows stay in a cache: next uses, the cache that goes by them, and recipes of minibatches.
+// Which rows stay in a cache: next uses, the cache that goes by them, and the recipes of minibatches.
 #include <nanobind/nanobind.h>
 #include <nanobind/ndarray.h>
 #include <nanobind/stl/tuple.h>
@@ -10,6 +10,7 @@
 
 #include "bindings/bindings.hpp"
 #include "error.hpp"
+#include "loader/scheduler.hpp"
 #include "tiers/look_ahead.hpp"
 #include "tiers/next_use_cache.hpp"
 #include "tiers/recipe.hpp"
@@ -211,6 +212,25 @@ NumpyMatrix<uint64_t> segments_of(const StreamRecipe& recipe) {
   return NumpyMatrix<uint64_t>(values->data(), {recipe.segments.size(), size_t{3}}, owner);
 }
 
+StreamRecipe scheduled(Scheduler& scheduler, uint32_t request, SampledMinibatch& minibatch, Keys next_use) {
+  nb::gil_scoped_release release;
+  return scheduler.step(request, minibatch, as_span(next_use));
+}
+
+void bind_scheduler(nb::module_& m) {
+  nb::class_<Scheduler>(m, "Scheduler", "The cache of one node type along one sequence of minibatches.")
+      .def(nb::init<uint32_t, uint64_t, uint64_t>(), "type"_a, "num_rows"_a, "capacity"_a,
+           "type: of the nodes, by number. num_rows: of its feature tables. capacity: rows that the cache holds.")
+      .def_prop_ro(
+          "cache", [](Scheduler& scheduler) -> NextUseCache& { return scheduler.cache(); },
+          "For its scores, its statistics, and what is carried over from one sequence to the next.")
+      .def("step", &scheduled, "request"_a, "minibatch"_a, "next_use"_a.noconvert(),
+           "Decide where the rows of a minibatch come from, and renumber them inside each hop segment: first those "
+           "missed, by\nascending id, then those hit, by ascending slot. Views of the minibatch see it.\n\n"
+           "request: the minibatch's number, above the last one. next_use: uint32, for each node of the type in the "
+           "order it has\nbefore. Raises InvalidArgument as `NextUseCache.step` does.");
+}
+
 void bind_recipe(nb::module_& m) {
   nb::class_<StreamRecipe>(m, "StreamRecipe",
                            "Where each row of a minibatch comes from. Arrays are made anew by each look at them.")
@@ -224,7 +244,10 @@ void bind_recipe(nb::module_& m) {
       .def_prop_ro(
           "insert_rows", [](const StreamRecipe& recipe) { return to_numpy(recipe.insert_rows); }, kNewArray,
           "Rows of the minibatch that enter the cache when all hits have been gathered.")
-      .def_prop_ro("insert_slots", [](const StreamRecipe& recipe) { return to_numpy(recipe.insert_slots); }, kNewArray);
+      .def_prop_ro(
+          "insert_slots", [](const StreamRecipe& recipe) { return to_numpy(recipe.insert_slots); }, kNewArray)
+      .def("place_in_log", &place_in_log, "row_bytes"_a, "log_end"_a,
+           "Give each segment with misses its place in a log that has log_end bytes; return how many it has then.");
 }
 
 }  // namespace
@@ -233,6 +256,7 @@ void bind_policy(nb::module_& m) {
   bind_next_uses(m);
   bind_cache(m);
   bind_recipe(m);
+  bind_scheduler(m);
 }
 
 }  // namespace outcrop::bindings

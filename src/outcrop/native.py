@@ -21,6 +21,7 @@ from outcrop._core import ReadUsage as ReadUsage
 from outcrop._core import SampledMinibatch as SampledMinibatch
 from outcrop._core import Sampler as Sampler
 from outcrop._core import SamplerOptions as SamplerOptions
+from outcrop._core import Scheduler as Scheduler
 from outcrop._core import Searcher as Searcher
 from outcrop._core import SearchOptions as SearchOptions
 from outcrop._core import SearchUsage as SearchUsage

@@ -7,6 +7,7 @@ import numpy.typing as npt
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.belady import belady_misses
 
 from outcrop import native
 from outcrop.errors import InvalidArgument
@@ -18,25 +19,6 @@ traces = st.lists(st.sets(st.integers(0, NUM_KEYS - 1), max_size=NUM_KEYS).map(s
 
 def keys_of(values: list[int]) -> Keys:
     return np.array(values, np.uint32)
-
-
-def belady_misses(trace: list[Keys], num_keys: int, capacity: int) -> int:
-    """Count the misses of MIN with bypass by its definition: after each request, keep what is used soonest."""
-    infinity = len(trace)
-    uses = np.full((infinity + 1, num_keys), infinity)
-    for request in range(infinity - 1, -1, -1):
-        uses[request] = uses[request + 1]
-        uses[request, trace[request]] = request
-    cached = np.zeros(num_keys, bool)
-    misses = 0
-    for request, keys in enumerate(trace):
-        misses += int(np.count_nonzero(~cached[keys]))
-        candidates = np.union1d(np.flatnonzero(cached), keys)
-        candidates = candidates[uses[request + 1, candidates] < infinity]
-        kept = candidates[np.argsort(uses[request + 1, candidates], kind="stable")[:capacity]]
-        cached[:] = False
-        cached[kept] = True
-    return misses
 
 
 def next_uses_of(trace: list[Keys], num_keys: int) -> list[Keys]:
