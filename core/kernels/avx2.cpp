@@ -227,6 +227,25 @@ OUTCROP_AVX2 void to_halves(const float* in, size_t n, std::byte* halves) {
   kScalarKernels.floats_to_halves(in + i, n - i, halves + i * 2);
 }
 
+OUTCROP_AVX2 void widen_bfloats(const std::byte* bfloats, size_t n, float* out) {
+  size_t i = 0;
+  for (; i + 8 <= n; i += 8) {
+    const __m128i halves = _mm_loadu_si128(reinterpret_cast<const __m128i*>(bfloats + i * 2));
+    _mm256_storeu_ps(out + i, _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(halves), 16)));
+  }
+  kScalarKernels.bfloats_to_floats(bfloats + i * 2, n - i, out + i);
+}
+
+OUTCROP_AVX2 void scale_int8(const std::byte* codes, size_t n, float scale, float* out) {
+  const __m256 scales = _mm256_set1_ps(scale);
+  size_t i = 0;
+  for (; i + 8 <= n; i += 8) {
+    const __m128i bytes = _mm_loadl_epi64(reinterpret_cast<const __m128i*>(codes + i));
+    _mm256_storeu_ps(out + i, _mm256_mul_ps(scales, _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(bytes))));
+  }
+  kScalarKernels.scale_int8(codes + i, n - i, scale, out + i);
+}
+
 }  // namespace
 
 const KernelTable kAvx2Kernels = {
@@ -240,6 +259,8 @@ const KernelTable kAvx2Kernels = {
     .sq8_encode_row = encode_row,
     .halves_to_floats = to_floats,
     .floats_to_halves = to_halves,
+    .bfloats_to_floats = widen_bfloats,
+    .scale_int8 = scale_int8,
 };
 
 }  // namespace outcrop::kernels

@@ -275,6 +275,22 @@ OUTCROP_AVX512 void to_halves(const float* in, size_t n, std::byte* halves) {
   }
 }
 
+OUTCROP_AVX512 void widen_bfloats(const std::byte* bfloats, size_t n, float* out) {
+  for (size_t i = 0; i < n; i += 16) {
+    const __mmask16 mask = n - i < 16 ? first_lanes_16(n - i) : static_cast<__mmask16>(0xffff);
+    const __m256i halves = _mm256_maskz_loadu_epi16(mask, bfloats + i * 2);
+    _mm512_mask_storeu_ps(out + i, mask, _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(halves), 16)));
+  }
+}
+
+OUTCROP_AVX512 void scale_int8(const std::byte* codes, size_t n, float scale, float* out) {
+  const __m512 scales = _mm512_set1_ps(scale);
+  for (size_t i = 0; i < n; i += 16) {
+    const __mmask16 mask = n - i < 16 ? first_lanes_16(n - i) : static_cast<__mmask16>(0xffff);
+    _mm512_mask_storeu_ps(out + i, mask, _mm512_mul_ps(scales, Int8::load(codes + i, mask)));
+  }
+}
+
 }  // namespace
 
 const KernelTable kAvx512Kernels = {
@@ -288,6 +304,8 @@ const KernelTable kAvx512Kernels = {
     .sq8_encode_row = encode_row,
     .halves_to_floats = to_floats,
     .floats_to_halves = to_halves,
+    .bfloats_to_floats = widen_bfloats,
+    .scale_int8 = scale_int8,
 };
 
 }  // namespace outcrop::kernels

@@ -25,6 +25,8 @@ struct KernelTable {
   Sq8EncodeRow sq8_encode_row;
   void (*halves_to_floats)(const std::byte* halves, size_t n, float* out);
   void (*floats_to_halves)(const float* in, size_t n, std::byte* halves);
+  void (*bfloats_to_floats)(const std::byte* bfloats, size_t n, float* out);
+  void (*scale_int8)(const std::byte* codes, size_t n, float scale, float* out);  // out_i = scale * code_i
 };
 
 extern const KernelTable kScalarKernels;

@@ -1,5 +1,6 @@
 // The kernels in plain C++: the twins that every other variant is tested against, and what a CPU without AVX2 runs.
 #include <algorithm>
+#include <bit>
 #include <cmath>
 #include <cstring>
 
@@ -103,6 +104,18 @@ void to_halves(const float* in, size_t n, std::byte* halves) {
   }
 }
 
+void widen_bfloats(const std::byte* bfloats, size_t n, float* out) {
+  for (size_t i = 0; i < n; ++i) {
+    uint16_t value;
+    std::memcpy(&value, bfloats + i * sizeof(value), sizeof(value));
+    out[i] = std::bit_cast<float>(uint32_t{value} << 16);
+  }
+}
+
+void scale_int8(const std::byte* codes, size_t n, float scale, float* out) {
+  for (size_t i = 0; i < n; ++i) out[i] = scale * static_cast<float>(Int8::load(codes, i));
+}
+
 }  // namespace
 
 const KernelTable kScalarKernels = {
@@ -116,6 +129,8 @@ const KernelTable kScalarKernels = {
     .sq8_encode_row = encode_row,
     .halves_to_floats = to_floats,
     .floats_to_halves = to_halves,
+    .bfloats_to_floats = widen_bfloats,
+    .scale_int8 = scale_int8,
 };
 
 }  // namespace outcrop::kernels
