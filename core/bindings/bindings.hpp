@@ -10,6 +10,7 @@ void bind_io(nanobind::module_& m);
 void bind_kernels(nanobind::module_& m);
 void bind_policy(nanobind::module_& m);
 void bind_sampler(nanobind::module_& m);
+void bind_loader(nanobind::module_& m);
 void bind_search(nanobind::module_& m);
 
 }  // namespace outcrop::bindings

@@ -13,6 +13,7 @@
 #include "error.hpp"
 #include "kernels/dispatch.hpp"
 #include "kernels/distance.hpp"
+#include "kernels/row_codec.hpp"
 #include "kernels/rows.hpp"
 #include "kernels/sq8.hpp"
 #include "kernels/top_k.hpp"
@@ -246,7 +247,25 @@ void bind_sq8(nb::module_& m) {
            "Distances float32 [n] of query float32 [dim] to the decoded codes uint8 [n, dim], as `distances`.");
 }
 
+void py_decode_rows(const std::string& codec, const CodeArray& rows,
+                    const nb::ndarray<float, nb::ndim<2>, nb::c_contig, nb::device::cpu>& out,
+                    const std::string& isa_name) {
+  const RowFormat format = row_format(parse_row_codec(codec), rows.shape(1));
+  require(format.decodes(), "decode_rows: raw rows are not coded");
+  require(out.shape(0) == rows.shape(0),
+          "decode_rows: " + std::to_string(rows.shape(0)) + " rows, and out has " + std::to_string(out.shape(0)));
+  require_dim("out", out.shape(1), format.dim());
+  const size_t stride = row_stride_bytes(AnyArray(rows), "rows");
+  const Isa isa = parse_isa(isa_name);
+  nb::gil_scoped_release unlocked;
+  decode_rows(format, bytes_of(rows.data()), rows.shape(0), stride, out.data(), isa);
+}
+
 void bind_rows(nb::module_& m) {
+  m.def("decode_rows", py_decode_rows, "codec"_a, "rows"_a.noconvert(), "out"_a.noconvert(), "isa"_a = "auto",
+        "Decode coded rows of a feature table, uint8 [n, row_bytes], to out, float32 [n, dim].\n\n"
+        "codec: float16, bfloat16 or int8 (dim bytes, then the row's scale as float32). Rows may lie any number of\n"
+        "bytes apart. The result is the same for every isa. Raises InvalidArgument.");
   m.def("check_finite", py_check_finite, "rows"_a.noconvert(),
         nb::sig("def check_finite(rows: NDArray[numpy.generic]) -> int"),
         "The first row of rows [n, dim] that holds a NaN or an infinity, or -1. float32, float16, uint8, int8.");

@@ -9,5 +9,6 @@ NB_MODULE(_core, m) {
   outcrop::bindings::bind_kernels(m);
   outcrop::bindings::bind_policy(m);
   outcrop::bindings::bind_sampler(m);
+  outcrop::bindings::bind_loader(m);
   outcrop::bindings::bind_search(m);
 }

@@ -3,6 +3,7 @@
 from outcrop._core import MISS as MISS
 from outcrop._core import NEVER as NEVER
 from outcrop._core import UNKNOWN as UNKNOWN
+from outcrop._core import Assembler as Assembler
 from outcrop._core import BlockFile as BlockFile
 from outcrop._core import BlockReader as BlockReader
 from outcrop._core import BufferArena as BufferArena
@@ -16,8 +17,11 @@ from outcrop._core import LookAhead as LookAhead
 from outcrop._core import NextUseCache as NextUseCache
 from outcrop._core import NextUses as NextUses
 from outcrop._core import NextUseStatistics as NextUseStatistics
+from outcrop._core import PlannedMinibatch as PlannedMinibatch
+from outcrop._core import PlannedPipeline as PlannedPipeline
 from outcrop._core import ReaderStatistics as ReaderStatistics
 from outcrop._core import ReadUsage as ReadUsage
+from outcrop._core import RowSlab as RowSlab
 from outcrop._core import SampledMinibatch as SampledMinibatch
 from outcrop._core import Sampler as Sampler
 from outcrop._core import SamplerOptions as SamplerOptions
@@ -34,6 +38,7 @@ from outcrop._core import check_finite as check_finite
 from outcrop._core import choose_copies as choose_copies
 from outcrop._core import cpu_features as cpu_features
 from outcrop._core import crc32c as crc32c
+from outcrop._core import decode_rows as decode_rows
 from outcrop._core import distances as distances
 from outcrop._core import list_lengths as list_lengths
 from outcrop._core import normalize_rows as normalize_rows
