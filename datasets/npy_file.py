@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import ast
 import struct
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Protocol
 
 import numpy as np
 
@@ -24,8 +25,13 @@ class NpyFile(VectorSource):
     def __init__(self, path: Path) -> None:
         self._file = RawFile(path)
         with closing_on_error(self._file):
-            header, self._offset = _read_header(self._file)
-            self._stored, self._fortran, (self.num_rows, self.dim) = _check_header(header, path)
+            header = read_header(self._file)
+            if len(header.shape) != 2 or header.shape[1] < 1:
+                raise InvalidArgument(
+                    f"{path}: vectors must have the shape [rows, dim >= 1], found {list(header.shape)}"
+                )
+            self._stored, self._fortran, self._offset = header.stored, header.fortran, header.offset_bytes
+            self.num_rows, self.dim = header.shape
             self.dtype = native_dtype(self._stored, str(path))
             self.format = "npy"
             self.path = path
@@ -81,8 +87,32 @@ class NpyWriter:
         self._file.write(self._header(num_rows))
 
 
-def _read_header(file: RawFile) -> tuple[dict[str, Any], int]:
-    """Return the header as a dict and the offset of the data."""
+class BytesFile(Protocol):
+    """What a header is read from: a file, or a part of one."""
+
+    @property
+    def path(self) -> Path | str:
+        """What error messages call it."""
+        ...
+
+    def read_bytes(self, offset_bytes: int, length: int) -> bytes:
+        """Return exactly `length` bytes, or raise CorruptFile."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class NpyHeader:
+    """What an npy file says of its array. stored: the element type in the file's byte order. offset_bytes: of the
+    data."""
+
+    stored: np.dtype[Any]
+    fortran: bool
+    shape: tuple[int, ...]
+    offset_bytes: int
+
+
+def read_header(file: BytesFile) -> NpyHeader:
+    """Return the header of an npy file. Raises CorruptFile, UnsupportedFormat, InvalidArgument for objects."""
     magic = file.read_bytes(0, 8)
     if magic[:6] != MAGIC:
         raise CorruptFile(f"{file.path}: expected an npy file to begin with {MAGIC!r}, found {magic[:6]!r}")
@@ -101,10 +131,10 @@ def _read_header(file: RawFile) -> tuple[dict[str, Any], int]:
         raise CorruptFile(f"{file.path}: the npy header is not a literal: {error}") from error
     if not isinstance(header, dict) or set(header) != {"descr", "fortran_order", "shape"}:
         raise CorruptFile(f"{file.path}: the npy header must hold descr, fortran_order and shape")
-    return header, 8 + length_bytes + length
+    return _checked(header, file.path, 8 + length_bytes + length)
 
 
-def _check_header(header: dict[str, Any], path: Path) -> tuple[np.dtype[Any], bool, tuple[int, int]]:
+def _checked(header: dict[str, Any], path: Path | str, offset_bytes: int) -> NpyHeader:
     descr, fortran, shape = header["descr"], header["fortran_order"], header["shape"]
     try:
         stored = np.dtype(descr)
@@ -117,6 +147,4 @@ def _check_header(header: dict[str, Any], path: Path) -> tuple[np.dtype[Any], bo
     whole = isinstance(shape, tuple) and all(type(n) is int and n >= 0 for n in shape)
     if not whole:
         raise CorruptFile(f"{path}: the npy header gives the shape {shape!r}")
-    if len(shape) != 2 or shape[1] < 1:
-        raise InvalidArgument(f"{path}: vectors must have the shape [rows, dim >= 1], found {list(shape)}")
-    return stored, fortran, shape
+    return NpyHeader(stored, fortran, shape, offset_bytes)

@@ -29,7 +29,7 @@ class ParquetFile(VectorSource):
     def __init__(self, path: Path, column: str | None = None) -> None:
         arrow, parquet = _pyarrow()
         RawFile(path).close()
-        with _refusals(path):
+        with parquet_refusals(path):
             self._file = parquet.ParquetFile(path)
             self._column = column or _only_vector_column(self._file.schema_arrow, arrow, path)
             kind = _list_type(self._file.schema_arrow, self._column, arrow, path)
@@ -55,7 +55,7 @@ class ParquetFile(VectorSource):
     def _read(self, start: int, stop: int) -> Vectors:
         if self._closed:
             raise InvalidArgument(f"{self.path}: the file was closed")
-        with _refusals(self.path):
+        with parquet_refusals(self.path):
             if start != self._next_row:
                 self._seek(start)
             # Until this read has succeeded, the next one must seek.
@@ -188,7 +188,19 @@ def _pyarrow() -> tuple[Any, Any]:
 
 
 @contextmanager
-def _refusals(path: Path | None) -> Iterator[None]:
+def open_parquet(path: Path) -> Iterator[Any]:
+    """Give the library's own `ParquetFile`, for what is not vectors."""
+    _, parquet = _pyarrow()
+    with parquet_refusals(path):
+        file = parquet.ParquetFile(path)
+    try:
+        yield file
+    finally:
+        file.close()
+
+
+@contextmanager
+def parquet_refusals(path: Path | None) -> Iterator[None]:
     """Turn what the library raises on damaged files into CorruptFile (ArrowException is a family of these)."""
     arrow, _ = _pyarrow()
     try:

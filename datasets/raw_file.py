@@ -8,7 +8,7 @@ import threading
 import weakref
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -70,10 +70,18 @@ class RawFile:
             self._close()
 
 
+class Closable(Protocol):
+    """Anything that `close` releases."""
+
+    def close(self) -> None:
+        """Release it."""
+        ...
+
+
 class closing_on_error:
     """`with closing_on_error(file):` closes the file when its header is refused."""
 
-    def __init__(self, file: RawFile) -> None:
+    def __init__(self, file: Closable) -> None:
         self._file = file
 
     def __enter__(self) -> None: ...

@@ -1,0 +1,108 @@
+"""Tables of numbers as text, gzipped or not: comma, semicolon, tab or blanks between columns, with a header or not."""
+
+from __future__ import annotations
+
+import gzip
+import itertools
+import zlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TextIO
+
+import numpy as np
+import numpy.typing as npt
+
+from outcrop.datasets.raw_file import translate
+from outcrop.errors import CorruptFile, InvalidArgument
+
+EXTENSIONS = (".csv", ".tsv", ".txt", ".edges", ".el")
+_BATCH_LINES = 1 << 18
+
+
+def is_text(path: Path) -> bool:
+    """Return whether the name is one of a text table, perhaps gzipped."""
+    suffixes = [suffix.lower() for suffix in path.suffixes]
+    if suffixes and suffixes[-1] == ".gz":
+        suffixes.pop()
+    return bool(suffixes) and suffixes[-1] in EXTENSIONS
+
+
+class TextTable:
+    """A table of numbers. names: of its columns, None when its first line holds numbers only.
+
+    Empty lines and those that begin with # do not count. Raises NotFound, InvalidArgument for an empty file.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        first = next(self._lines(), None)
+        if first is None:
+            raise InvalidArgument(f"{path}: holds no lines")
+        self._delimiter = next((mark for mark in ",;\t" if mark in first[1]), None)
+        fields = [field.strip().strip('"') for field in first[1].split(self._delimiter)]
+        self.num_columns = len(fields)
+        self.names = None if all(_is_number(field) for field in fields) else fields
+
+    def batches(self, columns: Sequence[int], dtypes: Sequence[npt.DTypeLike]) -> Iterator[list[npt.NDArray[Any]]]:
+        """Yield these columns of consecutive lines as arrays of these types, in the order of the file.
+
+        Raises InvalidArgument naming the line that does not hold such numbers.
+        """
+        record = np.dtype([(str(i), dtype) for i, dtype in enumerate(dtypes)])
+        lines = itertools.islice(self._lines(), 0 if self.names is None else 1, None)
+        while batch := list(itertools.islice(lines, _BATCH_LINES)):
+            rows = self._parse([text for _, text in batch], batch, columns, record)
+            yield [np.ascontiguousarray(rows[name]) for name in record.names or ()]
+
+    def matrix_batches(self, dtype: npt.DTypeLike) -> Iterator[npt.NDArray[Any]]:
+        """Yield all columns of consecutive lines as arrays [lines, num_columns]."""
+        everything = range(self.num_columns)
+        for columns in self.batches(everything, [dtype] * self.num_columns):
+            yield np.stack(columns, axis=1)
+
+    def _parse(
+        self, texts: list[str], batch: list[tuple[int, str]], columns: Sequence[int], record: np.dtype[Any]
+    ) -> npt.NDArray[Any]:
+        layout: dict[str, Any] = {"dtype": record, "delimiter": self._delimiter, "usecols": list(columns)}
+        try:
+            return np.loadtxt(texts, **layout, comments=None, quotechar='"', ndmin=1)
+        except ValueError as error:
+            if len(batch) == 1:
+                expected = ", ".join(f"{record[i]} in column {column}" for i, column in enumerate(columns))
+                found = f"line {batch[0][0]}: expected {expected}, found {texts[0].strip()[:80]!r}"
+                raise InvalidArgument(f"{self.path}: {found}") from error
+        half = len(batch) // 2
+        # One of the halves holds the line that fails, and is halved again until it can be named.
+        self._parse(texts[:half], batch[:half], columns, record)
+        self._parse(texts[half:], batch[half:], columns, record)
+        raise InvalidArgument(f"{self.path}: lines {batch[0][0]} to {batch[-1][0]} do not make one table")
+
+    def _lines(self) -> Iterator[tuple[int, str]]:
+        """Yield number, from 1, and text of the lines that count."""
+        with _opened(self.path) as file:
+            for number, text in enumerate(file, 1):
+                if text[0] not in "#\n\r" and not text.isspace():
+                    yield number, text
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[TextIO]:
+    gzipped = path.suffix.lower() == ".gz"
+    try:
+        with gzip.open(path, "rt", encoding="utf-8") if gzipped else path.open(encoding="utf-8") as file:
+            yield file
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        raise CorruptFile(f"{path}: gzip: {error}") from error
+    except UnicodeDecodeError as error:
+        raise InvalidArgument(f"{path}: expected text: {error}") from error
+    except OSError as error:
+        raise translate(error, path) from error
+
+
+def _is_number(field: str) -> bool:
+    try:
+        float(field)
+    except ValueError:
+        return False
+    return True
