@@ -128,7 +128,7 @@ class _Staging:
         buffer = self._room(len(places), rows)
         torch.index_select(rows, 0, index, out=buffer)
         sent = buffer.to(self._device, non_blocking=True)
-        self._sent[self._turn] = torch.cuda.Event()
+        self._sent[self._turn] = torch.cuda.Event()  # type: ignore[no-untyped-call]
         self._sent[self._turn].record()
         return sent
 
