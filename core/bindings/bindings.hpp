@@ -8,6 +8,7 @@ namespace outcrop::bindings {
 void bind_errors(nanobind::module_& m);
 void bind_io(nanobind::module_& m);
 void bind_kernels(nanobind::module_& m);
+void bind_pack(nanobind::module_& m);
 void bind_policy(nanobind::module_& m);
 void bind_sampler(nanobind::module_& m);
 void bind_loader(nanobind::module_& m);

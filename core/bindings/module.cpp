@@ -7,6 +7,7 @@ NB_MODULE(_core, m) {
   outcrop::bindings::bind_errors(m);
   outcrop::bindings::bind_io(m);
   outcrop::bindings::bind_kernels(m);
+  outcrop::bindings::bind_pack(m);
   outcrop::bindings::bind_policy(m);
   outcrop::bindings::bind_sampler(m);
   outcrop::bindings::bind_loader(m);
