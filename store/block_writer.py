@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from outcrop import native
-from outcrop.errors import InvalidArgument
+from outcrop.errors import CorruptFile, InvalidArgument
 from outcrop.store import os_calls
 from outcrop.store.format import block_file
 from outcrop.store.format.block_file import BLOCK_BYTES, Header
@@ -38,21 +38,54 @@ class BlockWriter:
 
     Block 0 is written last, so a file that was never finished has no magic and no reader accepts it.
     Memory: 1 MiB, and 4 bytes for each block written.
+
+    A file that takes long is written with checkpoints, by a job. `resumed` goes on behind the last one:
+
+        done = writer.checkpoint(scratch / "vectors.sums")   # remember `done` in the job's state, then
+        writer.keep()                                        # leave the file behind where the work is interrupted
+        writer = BlockWriter.resumed(folder / "vectors-000.blk", "vectors", scratch / "vectors.sums", done)
     """
 
     def __init__(self, path: str | os.PathLike[str], kind: str) -> None:
         """Create `path`, replacing what is there. Raises InvalidArgument for a bad kind, StorageFailure."""
         block_file.check_kind(kind)
-        self.path = Path(path)
+        self._start(Path(path), kind, os_calls.create(Path(path)))
+
+    def _start(self, path: Path, kind: str, file: int) -> None:
+        self.path = path
         self.kind = kind
         self.payload_bytes = 0
         self._buffer: UInt8Array = np.empty(_BUFFER_BYTES, dtype=np.uint8)
         self._buffered_bytes = 0
         self._num_blocks = 0
         self._dropped_blocks = 0
+        self._saved_blocks = 0
         self._checksums: list[npt.NDArray[np.uint32]] = []
-        self._file = os_calls.create(self.path)
+        self._file = file
         self._open = True
+
+    @classmethod
+    def resumed(cls, path: str | os.PathLike[str], kind: str, checksums: Path, payload_bytes: int) -> "BlockWriter":
+        """Return a writer that goes on behind a checkpoint: its payload is the first `payload_bytes` again.
+
+        checksums, payload_bytes: what `checkpoint` was given and returned. What was written later is cut off.
+        Raises CorruptFile when the files are shorter than the checkpoint says, StorageFailure.
+        """
+        assert payload_bytes % BLOCK_BYTES == 0
+        num_blocks, path = payload_bytes // BLOCK_BYTES, Path(path)
+        sums = np.fromfile(checksums, "<u4", num_blocks) if num_blocks else np.empty(0, np.uint32)
+        size_bytes = path.stat().st_size
+        if sums.size < num_blocks or size_bytes < BLOCK_BYTES + payload_bytes:
+            raise CorruptFile(
+                f"{path}: {size_bytes} bytes and {sums.size} checksums, the checkpoint says {payload_bytes} bytes of "
+                f"payload and {num_blocks}"
+            )
+        writer = cls.__new__(cls)
+        writer._start(path, kind, os_calls.reopen(path, BLOCK_BYTES + payload_bytes))
+        writer.payload_bytes = payload_bytes
+        writer._num_blocks = writer._dropped_blocks = writer._saved_blocks = num_blocks
+        writer._checksums = [sums.astype(np.uint32)]
+        return writer
 
     def append(self, data: "Bytes") -> None:
         """Add bytes to the payload: any C-contiguous buffer (bytes, memoryview, NumPy array of any dtype and shape).
@@ -91,8 +124,34 @@ class BlockWriter:
         self._close()
         return FileEntry(self.path.name, self.kind, size_bytes, header.file_id, block_file.header_crc(block))
 
+    def checkpoint(self, checksums: Path) -> int:
+        """Make the blocks written so far durable and return their payload bytes, from which `resumed` can go on.
+
+        Up to 1 MiB appended last may not be among them. checksums: a file that holds the checksums of these blocks,
+        made by the first checkpoint and extended by the others. Raises StorageFailure.
+        """
+        assert self._open, "checkpoint after finish or abort"
+        table = np.concatenate(self._checksums) if self._checksums else np.empty(0, np.uint32)
+        self._checksums = [table]
+        known = self._saved_blocks
+        held = os_calls.reopen(checksums, 4 * known) if known else os_calls.create(checksums)
+        try:
+            os_calls.write_at(held, checksums, table[known:].astype("<u4"), 4 * known)
+            os_calls.sync_data(held, checksums)
+        finally:
+            os.close(held)
+        os_calls.sync_data(self._file, self.path)
+        self._saved_blocks = self._num_blocks
+        return self._num_blocks * BLOCK_BYTES
+
+    def keep(self) -> None:
+        """Close the file as it is, so that leaving the context does not remove it. After `finish()` this does
+        nothing."""
+        if self._open:
+            self._close()
+
     def abort(self) -> None:
-        """Remove the file. After `finish()` this does nothing."""
+        """Remove the file. After `finish()` or `keep()` this does nothing."""
         if self._open:
             self._close()
             os_calls.remove(self.path)

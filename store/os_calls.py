@@ -61,6 +61,18 @@ def create(path: Path) -> int:
         return os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
 
 
+def reopen(path: Path, size_bytes: int) -> int:
+    """Open a file to go on writing behind its first `size_bytes`; what lies there is cut off. Return its descriptor."""
+    with step("create", path):
+        descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+        try:
+            os.ftruncate(descriptor, size_bytes)
+        except BaseException:
+            os.close(descriptor)
+            raise
+        return descriptor
+
+
 def write_at(descriptor: int, path: Path, data: "Bytes", offset: int) -> None:
     """Write all of `data` at `offset`, in as many calls as the kernel needs."""
     rest = flat(data)
