@@ -37,6 +37,8 @@ def opened(
         info = collection.info()
         if info.version is None:
             raise NotFound(f"{name}: holds nothing yet; `outcrop build {name} VECTORS` fills it")
-        database.memory_bytes = parse_bytes(info.properties["search_memory_bytes"] if memory is None else memory)
-        database.cache_lists = cache_lists
+        database.connection.memory_bytes = parse_bytes(
+            info.properties["search_memory_bytes"] if memory is None else memory
+        )
+        database.connection.cache_lists = cache_lists
         yield collection, info

@@ -4,18 +4,46 @@ Graphs and feature tables lie in the storage tier; minibatches are sampled ahead
 will ask for are known, and every tier of memory keeps what will be needed soonest.
 """
 
+from outcrop.gnn_loader.codecs import CODECS, RowCodec
+from outcrop.gnn_loader.features import FeatureStatistics, FeatureTable
+from outcrop.gnn_loader.graph import EdgeStatistics, Graph, GraphStatistics
 from outcrop.gnn_loader.minibatch import Minibatch, SampledLayer
 from outcrop.gnn_loader.sampler import NeighborSampler, SamplerOptions
 from outcrop.gnn_loader.seeds import EdgeSeeds, NodeSeeds, SeedBatches
+from outcrop.gnn_loader.sources import (
+    ArrayEdges,
+    ArrayRows,
+    CscEdgeArrays,
+    GraphArrays,
+    as_graph_source,
+    as_row_source,
+    homogeneous,
+    source_identity,
+)
 from outcrop.gnn_loader.topology import ArrayGraph
 
 __all__ = [
+    "CODECS",
+    "ArrayEdges",
     "ArrayGraph",
+    "ArrayRows",
+    "CscEdgeArrays",
     "EdgeSeeds",
+    "EdgeStatistics",
+    "FeatureStatistics",
+    "FeatureTable",
+    "Graph",
+    "GraphArrays",
+    "GraphStatistics",
     "Minibatch",
     "NeighborSampler",
     "NodeSeeds",
+    "RowCodec",
     "SampledLayer",
     "SamplerOptions",
     "SeedBatches",
+    "as_graph_source",
+    "as_row_source",
+    "homogeneous",
+    "source_identity",
 ]

@@ -1,0 +1,161 @@
+"""A table of feature rows, one for each node of a type: `rows.blk` of a version, row r at r * row_bytes.
+
+    with FeatureTable.open(lease, Accountant(1 << 28)) as table:
+        rows = table.fetch([7, 3, 7])
+
+The bytes are in docs/formats/features.md, `feature_import.py` writes them.
+"""
+
+import contextlib
+import threading
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+
+from outcrop.errors import CorruptFile, InvalidArgument
+from outcrop.gnn_loader.codecs import RowCodec
+from outcrop.store import Accountant, Manifest, StorageReader, StoredFile, VersionLease
+from outcrop.types import AnyArray, Int64Array, UInt8Array
+
+ROWS = "rows.blk"
+
+# So many rows are asked of the reader at once: enough to fill its queue many times, and 32 bytes of bookkeeping each.
+_CHUNK_ROWS = 1 << 17
+# Coded rows wait here to be decoded.
+_CHUNK_BYTES = 8 << 20
+_BUFFER_BYTES = 2 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class FeatureStatistics:
+    """What was fetched since the table was opened: rows given out, reads of the device and their bytes."""
+
+    rows: int
+    reads: int
+    read_bytes: int
+
+
+class FeatureTable:
+    """A version of a feature table, opened. A context manager; any number of threads may fetch."""
+
+    def __init__(self, lease: VersionLease, file: StoredFile, resources: contextlib.ExitStack) -> None:
+        """Use `FeatureTable.open`."""
+        self.manifest: Manifest = lease.manifest
+        self.codec = RowCodec.from_json(lease.manifest.properties)
+        self.num_rows = int(lease.manifest.properties["num_rows"])
+        self.file = file
+        self._resources = resources
+        self._lock = threading.Lock()
+        self._statistics = FeatureStatistics(0, 0, 0)
+
+    @classmethod
+    def open(cls, lease: VersionLease, memory: Accountant, reader: str = "auto") -> "FeatureTable":
+        """Open the version of a lease, which the table takes over.
+
+        memory: gives 2 MiB or a sixteenth of it for read buffers, and the file's checksum table. reader: see
+        `StorageReader`. Raises CorruptFile, UnsupportedFormat, ResourceExhausted, StorageFailure.
+        """
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(lease)
+            buffer_bytes = max(64 << 10, min(_BUFFER_BYTES, memory.budget_bytes // 16))
+            storage = stack.enter_context(StorageReader(memory, reader, buffer_bytes=buffer_bytes))
+            file = stack.enter_context(storage.open(lease.path(ROWS), lease.manifest.file(ROWS)))
+            table = cls(lease, file, stack)
+            if file.payload_bytes != table.num_rows * table.row_bytes:
+                raise CorruptFile(
+                    f"{file.path}: payload of {file.payload_bytes} bytes, expected {table.num_rows} rows of "
+                    f"{table.row_bytes} bytes"
+                )
+            table._resources = stack.pop_all()
+        return table
+
+    @property
+    def row_shape(self) -> tuple[int, ...]:
+        """The shape of one row."""
+        return self.codec.row_shape
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Of the rows that `fetch` returns."""
+        return self.codec.dtype
+
+    @property
+    def logical_dtype(self) -> str:
+        """What the rows mean: "bfloat16" where they come as uint16, else the name of `dtype`."""
+        return self.codec.logical_dtype
+
+    @property
+    def row_bytes(self) -> int:
+        """Bytes of one row on disk."""
+        return self.codec.row_bytes
+
+    def fetch(self, ids: Any, out: AnyArray | None = None, decode: bool = True) -> AnyArray:
+        """Return the rows of `ids`: an array [n, *row_shape] of `dtype`, bit-identical to what was imported (raw).
+
+        ids: integers [n], in any order, repeats allowed. out: C-contiguous, of that shape and dtype, filled and
+        returned. decode: False returns the coded bytes instead, uint8 [n, row_bytes].
+        Reads are sorted and merged; each block is checked. Raises InvalidArgument naming the first id out of range,
+        CorruptFile, StorageFailure.
+        """
+        rows = self._checked_ids(ids)
+        shape: tuple[int, ...] = (len(rows), *self.row_shape) if decode else (len(rows), self.row_bytes)
+        dtype = self.dtype if decode else np.dtype(np.uint8)
+        out = np.empty(shape, dtype) if out is None else _checked_out(out, shape, dtype)
+        as_stored = not decode or self.codec.name == "raw"
+        step = _CHUNK_ROWS if as_stored else max(1, min(_CHUNK_ROWS, _CHUNK_BYTES // self.row_bytes))
+        for start in range(0, len(rows), step):
+            part = slice(start, start + step)
+            if as_stored:
+                self._read(rows[part], out[part].reshape(-1).view(np.uint8))
+            else:
+                coded = np.empty((len(rows[part]), self.row_bytes), np.uint8)
+                self._read(rows[part], coded.reshape(-1))
+                self.codec.decode(coded, out[part])
+        return out
+
+    def statistics(self) -> FeatureStatistics:
+        """Return what was fetched."""
+        return self._statistics
+
+    def close(self) -> None:
+        """Give the version and its memory back. No fetch may be under way. Closing twice is allowed."""
+        self._resources.close()
+
+    def __enter__(self) -> "FeatureTable":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _read(self, rows: Int64Array, out: UInt8Array) -> None:
+        lengths = np.full(len(rows), self.row_bytes, np.int64)
+        usage = self.file.read_ranges(rows * self.row_bytes, lengths, out)
+        with self._lock:
+            before = self._statistics
+            self._statistics = FeatureStatistics(
+                before.rows + len(rows), before.reads + usage.reads, before.read_bytes + usage.bytes
+            )
+
+    def _checked_ids(self, ids: Any) -> Int64Array:
+        array = np.asarray(ids)
+        if array.size == 0 and array.ndim == 1:
+            return np.empty(0, np.int64)
+        if array.ndim != 1 or array.dtype.kind not in "iu":
+            raise InvalidArgument(f"ids: expected integers [n], found {array.dtype} {list(array.shape)}")
+        bad = (array < 0) | (array >= self.num_rows)
+        if bad.any():
+            place = int(np.argmax(bad))
+            raise InvalidArgument(f"ids: place {place}: expected 0 to {self.num_rows - 1}, found {array[place]}")
+        return array.astype(np.int64, copy=False)
+
+
+def _checked_out(out: AnyArray, shape: tuple[int, ...], dtype: np.dtype[Any]) -> AnyArray:
+    if out.shape != shape or out.dtype != dtype or not out.flags.c_contiguous or not out.flags.writeable:
+        raise InvalidArgument(
+            f"out: expected a writable C-contiguous array of {dtype} {list(shape)}, found {out.dtype} {list(out.shape)}"
+        )
+    return out
