@@ -54,45 +54,60 @@ StreamRecipe Scheduler::step(uint32_t request, SampledMinibatch& minibatch, std:
   check_segments(minibatch, type_);
   const std::vector<uint32_t>& nodes = minibatch.nodes[type_];
   const std::vector<uint64_t>& segments = minibatch.hop_offsets[type_];
-  const CacheStep& step = cache_.step(request, nodes, next_use);
-  insert_slot_.assign(nodes.size(), kMiss);
-  for (const CacheInsert& insert : step.inserts) insert_slot_[insert.index] = insert.slot;
+  if (next_use.size() != nodes.size())
+    throw InvalidArgument("schedule: " + std::to_string(nodes.size()) + " nodes of type " + std::to_string(type_) +
+                          ", but " + std::to_string(next_use.size()) + " next uses");
+  order_.clear();
+  for (size_t s = 0; s + 1 < segments.size(); s++) order_by_id(nodes, segments[s], segments[s + 1]);
+  ids_.resize(nodes.size());
+  next_use_.resize(nodes.size());
+  for (size_t i = 0; i < nodes.size(); i++) {
+    ids_[i] = nodes[order_[i]];
+    next_use_[i] = next_use[order_[i]];
+  }
+  const CacheStep& step = cache_.step(request, ids_, next_use_);
   StreamRecipe recipe;
   recipe.type = type_;
   recipe.hit_slots.reserve(nodes.size());
   recipe.insert_rows.reserve(step.inserts.size());
   recipe.insert_slots.reserve(step.inserts.size());
-  order_.clear();
-  for (size_t s = 0; s + 1 < segments.size(); s++) order_segment(nodes, segments[s], segments[s + 1], recipe);
+  auto insert = step.inserts.begin();
+  for (size_t s = 0; s + 1 < segments.size(); s++) move_hits_back(segments[s], segments[s + 1], insert, recipe);
   permute(minibatch, type_, order_);
   recipe.hit_slots.shrink_to_fit();
   return recipe;
 }
 
-void Scheduler::order_segment(const std::vector<uint32_t>& nodes, uint64_t begin, uint64_t end, StreamRecipe& recipe) {
-  const std::vector<uint32_t>& slots = cache_.last_step().hit_slots;
+void Scheduler::order_by_id(const std::vector<uint32_t>& nodes, uint64_t begin, uint64_t end) {
   sorted_.clear();
-  for (uint64_t row = begin; row < end; row++)
-    if (slots[row] == kMiss) sorted_.push_back(paired(nodes[row], row));
+  for (uint64_t row = begin; row < end; row++) sorted_.push_back(paired(nodes[row], row));
   sort_pairs(sorted_, sort_space_, cache_.num_keys());
-  for (const uint64_t pair : sorted_) {
-    const auto row = static_cast<uint32_t>(pair);
-    if (insert_slot_[row] != kMiss) {
-      recipe.insert_rows.push_back(static_cast<uint32_t>(order_.size()));
-      recipe.insert_slots.push_back(insert_slot_[row]);
-    }
-    order_.push_back(row);
-  }
-  const uint64_t misses = sorted_.size();
+  for (const uint64_t pair : sorted_) order_.push_back(static_cast<uint32_t>(pair));
+}
+
+// In a segment ordered by id: missed rows keep their order, those that are hit follow by slot.
+void Scheduler::move_hits_back(uint64_t begin, uint64_t end, std::vector<CacheInsert>::const_iterator& insert,
+                               StreamRecipe& recipe) {
+  const CacheStep& step = cache_.last_step();
   sorted_.clear();
-  for (uint64_t row = begin; row < end; row++)
-    if (slots[row] != kMiss) sorted_.push_back(paired(slots[row], row));
+  uint64_t row = begin;
+  for (uint64_t i = begin; i < end; i++) {
+    if (step.hit_slots[i] != kMiss) {
+      sorted_.push_back(paired(step.hit_slots[i], order_[i]));
+      continue;
+    }
+    if (insert != step.inserts.end() && insert->index == i) {
+      recipe.insert_rows.push_back(static_cast<uint32_t>(row));
+      recipe.insert_slots.push_back(insert++->slot);
+    }
+    order_[row++] = order_[i];
+  }
+  recipe.segments.push_back({row - begin, sorted_.size(), 0});
   sort_pairs(sorted_, sort_space_, cache_.capacity());
   for (const uint64_t pair : sorted_) {
     recipe.hit_slots.push_back(static_cast<uint32_t>(pair >> 32));
-    order_.push_back(static_cast<uint32_t>(pair));
+    order_[row++] = static_cast<uint32_t>(pair);
   }
-  recipe.segments.push_back({misses, sorted_.size(), 0});
 }
 
 uint64_t place_in_log(StreamRecipe& recipe, uint64_t row_bytes, uint64_t log_end) {

@@ -21,18 +21,21 @@ class Scheduler {
   const NextUseCache& cache() const { return cache_; }
 
   // Renumbers the rows of `type` inside each hop segment: first the rows that are missed, by ascending id, in which
-  // order the log has them, then those that are hit, by ascending slot. The recipe has no places in a log yet.
-  // next_use: for nodes[type] in the order they come in; see NextUseCache::step, which also says what is refused.
+  // order the log has them, then those that are hit, by ascending slot. Slots to insert into ascend with their rows.
+  // The recipe has no places in a log yet. next_use: for nodes[type] in the order they come in; see NextUseCache::step,
+  // which also says what is refused.
   StreamRecipe step(uint32_t request, SampledMinibatch& minibatch, std::span<const uint32_t> next_use);
 
  private:
-  void order_segment(const std::vector<uint32_t>& nodes, uint64_t begin, uint64_t end, StreamRecipe& recipe);
+  void order_by_id(const std::vector<uint32_t>& nodes, uint64_t begin, uint64_t end);
+  void move_hits_back(uint64_t begin, uint64_t end, std::vector<CacheInsert>::const_iterator& insert,
+                      StreamRecipe& recipe);
 
   uint32_t type_;
   NextUseCache cache_;
   std::vector<uint32_t> order_;                // per new row the old one
-  std::vector<uint32_t> insert_slot_;          // per old row; kMiss: not inserted
-  std::vector<uint64_t> sorted_, sort_space_;  // a key or slot, and in the low half its row
+  std::vector<uint32_t> ids_, next_use_;       // in the order of ids inside each segment
+  std::vector<uint64_t> sorted_, sort_space_;  // an id or slot, and in the low half the old row
 };
 
 // Gives each segment with misses its place in a log that ends at log_end so far, and returns where it ends then

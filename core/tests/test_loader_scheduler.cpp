@@ -67,6 +67,7 @@ TEST(scheduler_orders_each_segment_as_log_and_cache_have_it_and_its_recipes_fetc
       CHECK_EQUAL(row, nodes.size());
       CHECK_EQUAL(hit, recipe.hit_slots.size());
       CHECK(std::is_sorted(recipe.insert_rows.begin(), recipe.insert_rows.end()));
+      CHECK(std::is_sorted(recipe.insert_slots.begin(), recipe.insert_slots.end()));
       for (size_t i = 0; i < recipe.insert_rows.size(); i++)
         slab[recipe.insert_slots[i]] = nodes[recipe.insert_rows[i]];
       // The layer still joins the nodes that it joined.

@@ -1,6 +1,7 @@
 #include "tiers/next_use_cache.hpp"
 
 #include <algorithm>
+#include <functional>
 #include <string>
 
 #include "error.hpp"
@@ -94,7 +95,9 @@ const CacheStep& NextUseCache::step(uint32_t request, std::span<const uint32_t> 
   keep_hits(request, keys, next_use);
   const uint64_t incoming = count_incoming(keys, next_use);
   const uint64_t excess = incoming > free_.size() ? incoming - free_.size() : 0;
-  insert_misses(make_room(excess, request), request, keys, next_use);
+  const Cut cut = make_room(excess, request);
+  sort_free_slots(incoming - cut.refused);
+  insert_misses(cut, request, keys, next_use);
   next_request_ = uint64_t{request} + 1;
   known_.raise_floor(next_request_);
   statistics_.requests++;
@@ -179,7 +182,7 @@ uint64_t NextUseCache::count_incoming(std::span<const uint32_t> keys, std::span<
 // From the last rank upwards, refuses candidates and evicts, in this order: of two that are used next at the same time,
 // the one that is in the cache need not be copied.
 NextUseCache::Cut NextUseCache::make_room(uint64_t excess, uint32_t request) {
-  Cut cut{UINT64_MAX, 0};
+  Cut cut{UINT64_MAX, 0, 0};
   while (excess > 0) {
     SlotBuckets& worst = unknown_.empty() ? known_ : unknown_;
     const uint64_t last = worst.last();
@@ -187,17 +190,25 @@ NextUseCache::Cut NextUseCache::make_room(uint64_t excess, uint32_t request) {
     const uint32_t refused = static_cast<uint32_t>(std::min<uint64_t>(bucket.incoming, excess));
     bucket.incoming -= refused;
     excess -= refused;
+    cut.refused += refused;
     for (; excess > 0 && !bucket.slots.empty(); excess--) {
       evict(bucket.slots.back(), request);
       bucket.slots.pop_back();
     }
-    cut = {(&worst == &unknown_ ? kUnknownRanks : 0) + last, bucket.incoming};
+    cut.rank = (&worst == &unknown_ ? kUnknownRanks : 0) + last;
+    cut.room = bucket.incoming;
     if (bucket.slots.empty() && bucket.incoming == 0)
       worst.clear(last);
     else if (bucket.slots.size() < bucket.slots.capacity() / 4)
       bucket.slots.shrink_to_fit();
   }
   return cut;
+}
+
+// Slots are handed out ascending, so that rows that enter together lie together, in their order: copying them, and
+// reading those back that are used again together, goes through memory in one direction.
+void NextUseCache::sort_free_slots(size_t count) {
+  std::sort(free_.end() - static_cast<ptrdiff_t>(count), free_.end(), std::greater<>());
 }
 
 void NextUseCache::insert_misses(Cut cut, uint32_t request, std::span<const uint32_t> keys,

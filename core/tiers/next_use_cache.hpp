@@ -39,7 +39,7 @@ struct CacheEviction {
 // first, and then rows inserted.
 struct CacheStep {
   std::vector<uint32_t> hit_slots;       // per key of the request; kMiss where absent
-  std::vector<CacheInsert> inserts;      // by ascending index
+  std::vector<CacheInsert> inserts;      // by ascending index, and by ascending slot
   std::vector<CacheEviction> evictions;  // in no order
   std::vector<uint32_t> bypassed;        // indices of keys missed, not inserted, whose next use is known; ascending
 };
@@ -94,6 +94,7 @@ class NextUseCache {
   struct Cut {
     uint64_t rank;
     uint64_t room;
+    uint64_t refused;  // how many do not enter
   };
 
   uint64_t rank(uint32_t key, uint32_t next_use) const;
@@ -104,6 +105,7 @@ class NextUseCache {
   void keep_hits(uint32_t request, std::span<const uint32_t> keys, std::span<const uint32_t> next_use);
   uint64_t count_incoming(std::span<const uint32_t> keys, std::span<const uint32_t> next_use);
   Cut make_room(uint64_t excess, uint32_t request);
+  void sort_free_slots(size_t count);
   void insert_misses(Cut cut, uint32_t request, std::span<const uint32_t> keys, std::span<const uint32_t> next_use);
   void place(uint32_t slot);
   void take_out(uint32_t slot);

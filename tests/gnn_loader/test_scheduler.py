@@ -144,7 +144,7 @@ def test_a_log_has_a_place_for_each_segment_with_misses(sampler: NeighborSampler
 
 def test_next_uses_must_be_those_of_the_minibatch(sampler: NeighborSampler) -> None:
     drawn = draw(sampler)[0]
-    with pytest.raises(InvalidArgument, match="keys, but 3 next uses"):
+    with pytest.raises(InvalidArgument, match="but 3 next uses"):
         native.Scheduler(0, USERS, 10).step(0, drawn, np.full(3, native.NEVER, np.uint32))
     with pytest.raises(InvalidArgument, match="expected node type 2"):
         native.Scheduler(2, USERS, 10).step(0, drawn, np.zeros(0, np.uint32))
