@@ -14,7 +14,7 @@ namespace {
 constexpr size_t kColumnsAhead = 32;
 constexpr size_t kWholeColumnsAhead = 4;
 // Edges chosen between two passes: their places and sources stay in the nearest cache.
-constexpr size_t kEdgesAtATime = 512;
+constexpr size_t kEdgesAtATime = 128;
 
 }  // namespace
 
@@ -31,7 +31,11 @@ Drawing<Key>::Drawing(const GraphView& graph, const SamplerOptions& options, con
   minibatch_.hop_offsets.assign(num_types, {0});
   if (kDisjoint) minibatch_.trees.resize(num_types);
   scratch_.local_ids.resize(num_types);
-  for (LocalIds<Key>& ids : scratch_.local_ids) ids.clear();
+  for (size_t type = 0; type < num_types; ++type) {
+    // Minibatches are about as large as the one before: vectors that grow would be copied several times.
+    minibatch_.nodes[type].reserve(scratch_.local_ids[type].size());
+    scratch_.local_ids[type].clear();
+  }
 }
 
 template <class Key>
@@ -126,7 +130,7 @@ uint64_t Drawing<Key>::find_columns(const LayerDraw& draw, const SampledLayer& l
 
 // Chooses edges for columns from `column` on, and asks for their sources.
 template <class Key>
-size_t Drawing<Key>::choose_some(LayerDraw& draw, SampledLayer& layer, size_t& column, size_t& num_edges) {
+void Drawing<Key>::choose_some(LayerDraw& draw, SampledLayer& layer, size_t& column, size_t& num_edges) {
   const std::vector<Column>& columns = scratch_.columns;
   size_t chosen = 0;
   scratch_.trees.clear();
@@ -143,7 +147,6 @@ size_t Drawing<Key>::choose_some(LayerDraw& draw, SampledLayer& layer, size_t& c
     layer.indptr.push_back(static_cast<uint32_t>(num_edges + chosen));
   }
   num_edges += chosen;
-  return chosen;
 }
 
 // Edges [begin, end) of the layer: from places to sources to rows.

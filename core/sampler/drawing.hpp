@@ -39,7 +39,7 @@ class Drawing {
   void draw_hop(uint32_t hop);
   void draw_layer(LayerDraw& draw, SampledLayer& layer);
   uint64_t find_columns(const LayerDraw& draw, const SampledLayer& layer);
-  size_t choose_some(LayerDraw& draw, SampledLayer& layer, size_t& column, size_t& num_edges);
+  void choose_some(LayerDraw& draw, SampledLayer& layer, size_t& column, size_t& num_edges);
   void number_sources(const LayerDraw& draw, SampledLayer& layer, size_t begin, size_t end);
   Target target(uint32_t type, uint32_t row) const;
   void close_segment();

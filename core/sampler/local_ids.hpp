@@ -4,12 +4,17 @@
 #include <algorithm>
 #include <bit>
 #include <cstdint>
+#include <cstdlib>
 #include <cstring>
 #include <memory>
 
 #include "sampler/random.hpp"
 
 namespace outcrop {
+
+// Uninitialised, for std::free, in huge pages where it is large: every look-up of a large table would otherwise walk
+// the page table too.
+void* allocate_huge(size_t num_bytes);
 
 // Open addressing with linear probing, at most half full. Memory is kept from minibatch to minibatch and follows their
 // size, not the graph's.
@@ -65,7 +70,8 @@ class LocalIds {
   // An empty table of `capacity` entries.
   void place(size_t capacity) {
     if (capacity > allocated_) {
-      entries_.reset(new Entry[capacity]);
+      entries_.reset();
+      entries_.reset(static_cast<Entry*>(allocate_huge(capacity * sizeof(Entry))));
       allocated_ = capacity;
     }
     mask_ = capacity - 1;
@@ -73,7 +79,11 @@ class LocalIds {
     std::memset(static_cast<void*>(entries_.get()), 0xff, capacity * sizeof(Entry));
   }
 
-  std::unique_ptr<Entry[]> entries_;
+  struct Free {
+    void operator()(Entry* entries) const { std::free(entries); }
+  };
+
+  std::unique_ptr<Entry[], Free> entries_;
   size_t allocated_ = 0, mask_ = 0;
   int shift_ = 0;
   uint32_t size_ = 0;
