@@ -67,9 +67,9 @@ def _indptr_windows(shape: EdgeShape, arrays: CscArrays) -> Iterator[tuple[int, 
         if before > num_edges:
             raise InvalidArgument(f"{where}: place {last}: {before}, and there are {num_edges} edges")
         yield first, indptr
-    last_value = int(arrays.indptr[shape.num_dst])
-    if last_value != num_edges:
-        raise InvalidArgument(f"{where}: its last place is {last_value}, and there are {num_edges} edges")
+    last = np.asarray(arrays.indptr[shape.num_dst : shape.num_dst + 1]).tolist()
+    if last != [num_edges]:
+        raise InvalidArgument(f"{where}: its last place is {last[0]}, and there are {num_edges} edges")
 
 
 def _groups(indptr: Int64Array, most: int) -> Iterator[tuple[int, int]]:

@@ -196,7 +196,7 @@ def source_identity(source: Any) -> str | None:
     if hasattr(source, "node_counts") and hasattr(source, "edges"):
         times = source.node_times or {}
         parts = [source_identity(edges) for edges in source.edges.values()]
-        parts += [array_identity(np.asanyarray(times[name])) for name in sorted(times)]
+        parts += [_column_identity(times[name]) for name in sorted(times)]
         names = [list(source.node_counts.items()), list(source.edges), sorted(times)]
         return None if None in parts else _digest([names, parts])
     return None
@@ -204,8 +204,12 @@ def source_identity(source: Any) -> str | None:
 
 def combined_identity(*arrays: Any) -> str | None:
     """Return one text for several arrays, some of which may be None."""
-    parts = ["none" if array is None else array_identity(np.asanyarray(array)) for array in arrays]
-    return _digest(parts)
+    parts = [_column_identity(array) for array in arrays]
+    return None if None in parts else _digest(parts)
+
+
+def _column_identity(column: Any) -> str | None:
+    return array_identity(column) if isinstance(column, np.ndarray) else source_identity(column)
 
 
 def array_identity(array: AnyArray) -> str:
