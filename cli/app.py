@@ -12,6 +12,7 @@ from outcrop.cli.dataset import group as dataset
 from outcrop.cli.demo import DEMO_PATH, demo
 from outcrop.cli.doctor import doctor
 from outcrop.cli.eval import evaluate
+from outcrop.cli.features import group as features
 from outcrop.cli.graph import group as graph
 from outcrop.cli.inspect import inspect
 from outcrop.cli.search import search
@@ -54,7 +55,8 @@ add_command(app, search)
 add_command(app, evaluate, name="eval")
 for _command in (inspect, verify, doctor):
     add_command(app, _command)
-app.add_typer(graph, name="graph", help="Make graphs to train on.")
+app.add_typer(graph, name="graph", help="Import graphs to train on, look at them, make them.")
+app.add_typer(features, name="features", help="Import rows of features, look at them.")
 app.add_typer(dataset, name="dataset", help="Make, convert, look at and fetch files of vectors; make graphs.")
 
 

@@ -90,8 +90,11 @@ class ArrayFile:
     def __len__(self) -> int:
         return self.shape[0]
 
-    def __getitem__(self, rows: slice) -> AnyArray:
-        """Return a range of rows; only slices without a step are known."""
+    def __getitem__(self, rows: slice | int) -> Any:
+        """Return a range of rows, or one; slices have no step, and numbers below zero count from the end."""
+        if not isinstance(rows, slice):
+            row = rows + len(self) if rows < 0 else rows
+            return self.read(row, row + 1)[0]
         start, stop, step = rows.indices(len(self))
         if step != 1:
             raise InvalidArgument(f"{self.path}: rows are read in order, a step of {step} was asked")

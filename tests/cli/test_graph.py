@@ -1,4 +1,4 @@
-"""`outcrop graph` makes graphs."""
+"""`outcrop graph` imports graphs, describes them and makes them."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -8,10 +8,118 @@ import numpy as np
 import pytest
 from click.testing import Result
 
+import outcrop as api
 from outcrop.cli.exit_codes import ExitCode
+from outcrop.types import NODE_TO_NODE
 
 Ok = Callable[..., Any]
 Outcrop = Callable[..., Result]
+
+
+EDGES = np.array([[0, 1], [2, 1], [3, 1], [1, 0], [3, 2], [4, 2]])
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    np.save(tmp_path / "edges.npy", EDGES)
+    (tmp_path / "edges.csv").write_text("from,to,weight\n" + "".join(f"{a},{b},{a}.5\n" for a, b in EDGES.tolist()))
+    return tmp_path / "root"
+
+
+def test_import_stores_the_edges_by_destination(ok: Ok, root: Path) -> None:
+    report = ok("graph", "import", "g", root.parent / "edges.npy", "--path", root, "--memory", "16MiB")
+
+    assert (report["format"], report["graph"]["num_nodes"], report["graph"]["num_edges"]) == ("file", {"node": 5}, 6)
+    with api.connect(root, read_only=True) as database, database.graph("g") as graph:
+        arrays = graph.csc(NODE_TO_NODE)
+        assert arrays.indptr.tolist() == [0, 1, 4, 6, 6, 6]
+        assert arrays.indices.tolist() == [1, 0, 2, 3, 3, 4]
+
+
+def test_import_takes_columns_nodes_ids_and_reverses(ok: Ok, root: Path) -> None:
+    options = ["--columns", "src=from,dst=to,weight=weight", "--nodes", "9", "--edge-ids", "--undirected"]
+
+    graph = ok("graph", "import", "g", root.parent / "edges.csv", "--path", root, *options)["graph"]
+
+    assert graph["num_nodes"] == {"node": 9}
+    (edges,) = graph["edges"]
+    assert edges == {
+        "edge_type": "node:to:node",
+        "num_edges": 12,
+        "mean_in_degree": 12 / 9,
+        "in_degrees": [0, 1, 3, 3, 4],
+        "without_in_edges": 4,
+        "columns": ["weight", "edge_id"],
+    }
+
+
+def test_import_of_several_edge_types(ok: Ok, root: Path) -> None:
+    npy, csv = root.parent / "edges.npy", root.parent / "edges.csv"
+
+    graph = ok(
+        "graph", "import", "g", f"user:buys:item={npy}", f"item:like:item={csv}", "--nodes", "item=7", "--path", root
+    )["graph"]
+
+    assert graph["num_nodes"] == {"user": 5, "item": 7}
+    assert [edges["edge_type"] for edges in graph["edges"]] == ["user:buys:item", "item:like:item"]
+
+
+def test_a_made_graph_imports_as_a_folder(ok: Ok, root: Path) -> None:
+    made = ok("graph", "make", root.parent / "g", "--nodes", "3000", "--seed", "5")
+
+    report = ok("graph", "import", "g", root.parent / "g", "--path", root)
+
+    assert report["format"] == "csc"
+    assert report["graph"]["num_edges"] == made["num_edges"]
+    with api.connect(root, read_only=True) as database, database.graph("g") as graph:
+        np.testing.assert_array_equal(graph.csc(NODE_TO_NODE).indices, np.load(root.parent / "g" / "indices.npy"))
+
+
+def test_importing_again_makes_a_new_version(ok: Ok, root: Path) -> None:
+    for version in (1, 2):
+        report = ok("graph", "import", "g", root.parent / "edges.npy", "--path", root)
+        assert report["graph"]["version"] == version
+
+
+def test_stats_lists_graphs_or_shows_one(ok: Ok, outcrop: Outcrop, root: Path) -> None:
+    for name in ("b", "a"):
+        ok("graph", "import", name, root.parent / "edges.csv", "--path", root)
+
+    assert [graph["name"] for graph in ok("graph", "stats", "--path", root)] == ["a", "b"]
+    assert ok("graph", "stats", "a", "--path", root)["num_edges"] == 6
+    text = outcrop("graph", "stats", "a", "--path", root).stdout
+    assert "node:to:node" in text
+    assert "weight" in text
+    assert " a " in outcrop("graph", "stats", "--path", root).stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (["import", "g", "no/such.npy"], ExitCode.NOT_FOUND, "no/such.npy"),
+        (["import", "g", "{folder}/edges.npy", "--nodes", "4"], ExitCode.USAGE, "4"),
+        (["import", "g", "{folder}/edges.npy", "--nodes", "many"], ExitCode.USAGE, "expected a number"),
+        (["import", "g", "{folder}/edges.npy", "--nodes", "a=1,a=2"], ExitCode.USAGE, "expected a number"),
+        (["import", "g", "{folder}/edges.npy", "--columns", "src=0,dst=1"], ExitCode.USAGE, "only text tables"),
+        (["import", "g", "{folder}/edges.csv", "--columns", "src=x,dst=to"], ExitCode.USAGE, "no column 'x'"),
+        (["import", "g", "a:b={folder}/edges.npy"], ExitCode.USAGE, "TYPE:RELATION:TYPE=FILE"),
+        (["import", "g", "a:b:c={folder}/edges.npy", "a:b:c={folder}/edges.csv"], ExitCode.USAGE, "has a file already"),
+        (["import", "g", "a:b:c={folder}/edges.npy", "--undirected"], ExitCode.USAGE, "--undirected"),
+        (["import", "../g", "{folder}/edges.npy"], ExitCode.USAGE, "../g"),
+        (["stats", "g", "--path", "{folder}/root"], ExitCode.NOT_FOUND, "g"),
+    ],
+)
+def test_what_cannot_be_imported_is_one_line_and_an_exit_code(
+    outcrop: Outcrop, ok: Ok, root: Path, arguments: list[str], code: ExitCode, words: str
+) -> None:
+    ok("graph", "import", "other", root.parent / "edges.npy", "--path", root)
+
+    result = outcrop("graph", *(argument.format(folder=root.parent) for argument in arguments), "--path", root)
+
+    assert result.exit_code == code, result.output
+    assert result.stderr.startswith("error: ")
+    assert result.stderr.count("\n") == 1
+    assert words in result.stderr
 
 
 def test_make_writes_a_folder_of_arrays(ok: Ok, tmp_path: Path) -> None:

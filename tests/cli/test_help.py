@@ -12,7 +12,7 @@ Outcrop = Callable[..., Result]
 def test_help_lists_the_commands_in_the_order_of_a_first_visit(outcrop: Outcrop) -> None:
     text = outcrop("--help").stdout
 
-    commands = ["demo", "build", "search", "eval", "inspect", "verify", "doctor", "graph", "dataset"]
+    commands = ["demo", "build", "search", "eval", "inspect", "verify", "doctor", "graph", "features", "dataset"]
     listed = re.findall(rf"^\W*({'|'.join(commands)}) ", text, re.MULTILINE)
     assert listed == commands
 
@@ -34,6 +34,8 @@ def test_help_lists_the_commands_in_the_order_of_a_first_visit(outcrop: Outcrop)
         ),
         ("inspect", "--memory"),
         ("verify", "--memory"),
+        ("graph import", "--nodes --columns --edge-ids --undirected --memory"),
+        ("features import", "--codec --part --dtype --row-shape --memory"),
         ("graph make", "--nodes --degree --dim --classes --dtype --train --val --test --seed"),
         ("dataset make graph", "--nodes --degree --dim --classes --dtype --train --val --test --seed"),
         ("dataset make", "--rows --dim --dtype --seed --queries -k --metric"),

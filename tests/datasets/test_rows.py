@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from outcrop.datasets import text_table
+from outcrop.datasets.array_file import open_array
 from outcrop.datasets.rows import open_rows
 from outcrop.datasets.vectors import write_vectors
 from outcrop.errors import CorruptFile, InvalidArgument, NotFound
@@ -43,6 +44,20 @@ def test_arrays_keep_their_bits_whatever_their_shape_and_type(
     np.testing.assert_array_equal(source.read(4, 7), array[4:7])
     np.testing.assert_array_equal(source.read(2, 2), array[2:2])
     assert source.read(0, 9).flags.c_contiguous
+
+
+def test_an_array_in_a_file_is_indexed_like_one_in_memory(tmp_path: Path) -> None:
+    array = np.arange(12).reshape(6, 2)
+    np.save(tmp_path / "a.npy", array)
+    source = open_array(tmp_path / "a.npy")
+
+    assert len(source) == 6
+    for rows in (slice(None), slice(2, 4), slice(-3, None), slice(4, 2), slice(5, 99), 0, 5, -1):
+        np.testing.assert_array_equal(source[rows], array[rows])
+    with pytest.raises(InvalidArgument, match="but there are 6"):
+        source[6]
+    with pytest.raises(InvalidArgument, match="a step of 2 was asked"):
+        source[::2]
 
 
 @settings(max_examples=30, deadline=None)
