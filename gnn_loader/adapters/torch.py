@@ -62,7 +62,7 @@ class MinibatchDataset(torch.utils.data.IterableDataset[TensorMinibatch]):
             )
         # Where each loader's last whole epoch ended. Shared, since the workers of the next epoch may be new processes.
         positions = torch.tensor([loader.position for loader in self._loaders])
-        self._positions = positions.share_memory_()
+        self._positions: torch.Tensor = positions.share_memory_()  # type: ignore[no-untyped-call]
 
     def __iter__(self) -> Iterator[TensorMinibatch]:
         """Yield the epoch, or what is left of it."""

@@ -2,8 +2,8 @@
 
 import itertools
 import time
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -56,9 +56,28 @@ def mean_of_neighbours(x: torch.Tensor, edges: TensorLayer) -> torch.Tensor:
 
 
 @dataclass(frozen=True, slots=True)
+class TrainOptions:
+    """How `fit` trains. device: "cpu", "cuda", ..."""
+
+    epochs: int = 10
+    hidden_dim: int = 128
+    dropout: float = 0.5
+    learning_rate: float = 0.005
+    weight_decay: float = 0.0
+    seed: int = 0
+    device: str = "cpu"
+
+    def __post_init__(self) -> None:
+        if self.epochs < 1 or self.hidden_dim < 1:
+            raise InvalidArgument(f"training: expected at least one epoch and one hidden unit, found {self}")
+        if not 0 <= self.dropout < 1 or not self.learning_rate > 0:
+            raise InvalidArgument(f"training: expected 0 <= dropout < 1 and a learning rate above 0, found {self}")
+
+
+@dataclass(frozen=True, slots=True)
 class EpochReport:
     """One pass over the seeds. loss, accuracy: means over them; seconds: all of it; load_seconds: the part in which the
-    model waited for minibatches."""
+    model waited for minibatches. val_accuracy: behind it, None where nobody asked."""
 
     epoch: int
     num_batches: int
@@ -66,6 +85,38 @@ class EpochReport:
     accuracy: float
     seconds: float
     load_seconds: float
+    val_accuracy: float | None = None
+
+
+def fit(
+    loader: Iterable[Any],
+    labels: torch.Tensor,
+    options: TrainOptions,
+    *,
+    in_dim: int,
+    num_layers: int,
+    validate: Callable[[GraphSage], float] | None = None,
+    on_epoch: Callable[[EpochReport], object] | None = None,
+) -> tuple[GraphSage, list[EpochReport]]:
+    """Train a `GraphSage` by Adam and return it with a report of each epoch.
+
+    loader: each pass over it is an epoch, as with the loaders here. labels: int64 [num_nodes]. in_dim: numbers in a row
+    of features. num_layers: the hops of its minibatches. validate: called with the model behind each epoch. on_epoch:
+    called with each report. The first weights and the dropout follow from `options.seed`, by torch's generator.
+    """
+    torch.manual_seed(options.seed)
+    num_classes = int(labels.max()) + 1
+    model = GraphSage(in_dim, options.hidden_dim, num_classes, num_layers, options.dropout).to(options.device)
+    optimizer = torch.optim.Adam(model.parameters(), lr=options.learning_rate, weight_decay=options.weight_decay)
+    reports = []
+    for epoch in range(options.epochs):
+        report = train_epoch(model, optimizer, loader, labels, epoch=epoch, device=options.device)
+        if validate is not None:
+            report = replace(report, val_accuracy=validate(model))
+        reports.append(report)
+        if on_epoch is not None:
+            on_epoch(report)
+    return model, reports
 
 
 def train_epoch(

@@ -3,16 +3,29 @@
 import weakref
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from tests.gnn_loader.adapters.graphs import communities as graph_of_communities
 from tests.gnn_loader.adapters.minibatches import layer
 from tests.gnn_loader.adapters.numpy_sampler import NumpySampler
 
 from outcrop.errors import InvalidArgument
 from outcrop.gnn_loader.adapters.tensor_minibatch import TensorMinibatch
-from outcrop.gnn_loader.adapters.train import GraphSage, evaluate, mean_of_neighbours, train_epoch
+from outcrop.gnn_loader.adapters.train import (
+    EpochReport,
+    GraphSage,
+    TrainOptions,
+    evaluate,
+    fit,
+    mean_of_neighbours,
+    train_epoch,
+)
+from outcrop.gnn_loader.fetch_loader import FetchLoader
+from outcrop.gnn_loader.sampler import NeighborSampler
+from outcrop.gnn_loader.seeds import NodeSeeds, SeedBatches
 from outcrop.types import AnyArray, Int64Array
 
 
@@ -85,6 +98,43 @@ def test_training_learns_communities() -> None:
     assert reports[-1].loss < reports[0].loss
     assert [report.epoch for report in reports] == [0, 1, 2, 3, 4]
     assert all(report.num_batches == 10 and 0 < report.load_seconds < report.seconds for report in reports)
+
+
+def test_fit_repeats_itself_and_reports_each_epoch() -> None:
+    graph, x, labels = graph_of_communities(0, 500)
+    options = TrainOptions(epochs=3, hidden_dim=16, dropout=0.0, learning_rate=0.03, seed=7)
+
+    def run() -> tuple[list[EpochReport], float]:
+        seen: list[EpochReport] = []
+        sampler = NeighborSampler(graph, [4, 4], expand="newcomers")
+        loader = FetchLoader(sampler, SeedBatches(NodeSeeds(np.arange(300)), 50), {"x": x})
+        others = SeedBatches(NodeSeeds(np.arange(300, 500)), 50)
+        model, reports = fit(
+            loader,
+            torch.from_numpy(labels),
+            options,
+            in_dim=4,
+            num_layers=2,
+            validate=lambda model: evaluate(model, FetchLoader(sampler, others, {"x": x}), torch.from_numpy(labels)),
+            on_epoch=seen.append,
+        )
+        assert seen == reports
+        return reports, float(model.own[0].weight.detach().sum())
+
+    reports, weights = run()
+    again, same_weights = run()
+
+    assert [report.epoch for report in reports] == [0, 1, 2]
+    assert reports[-1].val_accuracy is not None
+    assert reports[-1].val_accuracy > 0.9
+    assert [report.loss for report in again] == [report.loss for report in reports]
+    assert same_weights == weights
+
+
+@pytest.mark.parametrize("wrong", [{"epochs": 0}, {"hidden_dim": 0}, {"dropout": 1.0}, {"learning_rate": 0.0}])
+def test_options_that_cannot_train_are_refused(wrong: dict[str, Any]) -> None:
+    with pytest.raises(InvalidArgument, match="training: expected"):
+        TrainOptions(**wrong)
 
 
 def test_an_epoch_without_minibatches_reports_zeros() -> None:
