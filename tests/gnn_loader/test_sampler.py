@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from tests.gnn_loader.sampler_oracle import CITES, WRITES, WRITTEN_BY, check_structure, paper_graph, random_csc
 
+from outcrop import native
 from outcrop.errors import CorruptFile, InvalidArgument
 from outcrop.gnn_loader.minibatch import Minibatch
 from outcrop.gnn_loader.sampler import NeighborSampler
@@ -275,3 +276,13 @@ def test_a_sampler_keeps_the_arrays_it_reads() -> None:
     _ = [np.full(1001, -7) for _ in range(100)]
 
     assert sampler.sample(np.arange(1000)).layers[0].num_edges == 1000
+
+
+def test_draws_stay_what_they_were() -> None:
+    """A plan may keep a seed instead of what it draws: changing these numbers makes such plans stale."""
+    sampler = NeighborSampler(ArrayGraph.homogeneous(np.arange(101) * 50, np.arange(5000) % 100), [4], seed=1)
+
+    minibatch = sampler.sample([7, 8], epoch=2, batch=3)
+
+    assert minibatch.nodes["node"].tolist() == [7, 8, 56, 58, 72, 82, 0, 12, 41, 43]
+    assert native.seed_order(8, 1, 2).tolist() == [3, 2, 0, 7, 6, 5, 4, 1]
