@@ -63,6 +63,7 @@ class NextUseCache {
   uint64_t capacity() const { return slots_.size(); }
   uint64_t size() const { return slots_.size() - free_.size(); }
   const CacheStep& last_step() const { return step_; }
+  bool contains(uint32_t key) const { return slot_of_[key] != kMiss; }  // key < num_keys()
   const NextUseStatistics& statistics() const { return statistics_; }
 
   // Ranks keys of unknown next use: the higher score is kept. scores: one per key. What is cached is ranked anew.

@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
@@ -72,12 +73,18 @@ ScratchFile::ScratchFile(const std::string& folder, uint64_t capacity_bytes, uin
 ScratchFile::~ScratchFile() { ::close(fd_); }
 
 void ScratchFile::reserve(uint64_t bytes) {
-  if (::fallocate(fd_, 0, 0, static_cast<off_t>(bytes)) == 0) return;
-  if (errno == ENOSPC || errno == EDQUOT || errno == EFBIG)
-    throw ResourceExhausted("scratch file in " + folder_ + ": the file system has no room for " +
-                            std::to_string(bytes) + " bytes; lower the disk budget or free some");
-  if (errno != EOPNOTSUPP || ::ftruncate(fd_, static_cast<off_t>(bytes)) != 0)
-    fail(errno, "scratch file in " + folder_ + ": reserve " + std::to_string(bytes) + " bytes");
+  // Asked first, since a file system may fill the disk before it refuses.
+  struct statvfs disk{};
+  if (::fstatvfs(fd_, &disk) != 0) fail(errno, "scratch file in " + folder_ + ": statvfs");
+  const uint64_t free_bytes = uint64_t{disk.f_bavail} * disk.f_frsize;
+  if (bytes > free_bytes || ::fallocate(fd_, 0, 0, static_cast<off_t>(bytes)) != 0) {
+    if (bytes > free_bytes || errno == ENOSPC || errno == EDQUOT || errno == EFBIG)
+      throw ResourceExhausted("scratch file in " + folder_ + ": the file system has no room for " +
+                              std::to_string(bytes) + " bytes, " + std::to_string(free_bytes) +
+                              " are free; lower the disk budget or free some");
+    if (errno != EOPNOTSUPP || ::ftruncate(fd_, static_cast<off_t>(bytes)) != 0)
+      fail(errno, "scratch file in " + folder_ + ": reserve " + std::to_string(bytes) + " bytes");
+  }
 }
 
 uint32_t ScratchFile::allocate(uint32_t after) {

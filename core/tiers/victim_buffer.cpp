@@ -14,8 +14,9 @@
 namespace outcrop {
 namespace {
 
-// The last buffers are for reading the next inbox back, so that rows put for later requests cannot block it.
-constexpr uint32_t kReadingBuffers = 2;
+// The last buffers are for reading the next inbox back, in long runs, so that rows put for later requests cannot block
+// it.
+uint32_t reading_buffers(uint32_t num_buffers) { return std::max(2u, num_buffers / 8); }
 
 uint32_t count_buffers(const VictimBufferOptions& options, uint32_t extent_bytes) {
   const uint64_t n = options.memory_bytes / extent_bytes;
@@ -40,6 +41,7 @@ VictimBuffer::VictimBuffer(const VictimBufferOptions& options)
       extent_bytes_(extent_bytes_for(options.row_bytes, options.extent_bytes)),
       rows_per_extent_(static_cast<uint32_t>((extent_bytes_ - 4) / (row_bytes_ + 4))),
       num_buffers_(count_buffers(options, extent_bytes_)),
+      num_reading_(reading_buffers(num_buffers_)),
       arena_(uint64_t{num_buffers_} * extent_bytes_) {
   if (options.disk_bytes == 0) return;
   if (options.disk_bytes < extent_bytes_)
@@ -87,7 +89,7 @@ void VictimBuffer::prefetch(uint32_t request) {
   Inbox& inbox = inbox_of(request, "prefetch");
   std::lock_guard lock(mutex_);
   check_failed();
-  start_reads(inbox, request == first_ ? 0 : kReadingBuffers);
+  start_reads(inbox, request == first_ ? 0 : num_reading_);
 }
 
 void VictimBuffer::take(uint32_t request, const Consumer& consume) {
@@ -120,6 +122,12 @@ uint64_t VictimBuffer::rows_of(uint32_t request) const {
   return request < first_ || request - first_ >= inboxes_.size() ? 0 : inboxes_[request - first_].num_rows;
 }
 
+uint64_t VictimBuffer::room_rows(bool on_disk_too) const {
+  std::lock_guard lock(mutex_);
+  const uint32_t used = std::min(num_buffers_, buffers_in_use_ + num_reading_);
+  return (num_buffers_ - used + (on_disk_too && file_ ? file_->num_free() : 0)) * uint64_t{rows_per_extent_};
+}
+
 VictimStatistics VictimBuffer::statistics() const {
   std::lock_guard lock(mutex_);
   VictimStatistics counts = counts_;
@@ -146,12 +154,12 @@ VictimBuffer::Inbox& VictimBuffer::inbox_of(uint32_t request, const char* what) 
 bool VictimBuffer::open_piece(Inbox& inbox) {
   std::unique_lock lock(mutex_);
   check_failed();
-  auto buffer = lease_buffer(kReadingBuffers);
+  auto buffer = lease_buffer(num_reading_);
   while (!buffer) {
     if (buffers_being_written_ == 0 && !spill_one()) return false;
     wait(lock, counts_.put_waits, counts_.put_wait_us);
     check_failed();
-    buffer = lease_buffer(kReadingBuffers);
+    buffer = lease_buffer(num_reading_);
   }
   inbox.pieces.push_back(std::make_unique<Piece>());
   inbox.open = inbox.pieces.back().get();
@@ -164,7 +172,7 @@ void VictimBuffer::close_piece(Inbox& inbox) {
   inbox.open->place = Place::full;
   inbox.full.push_back(std::exchange(inbox.open, nullptr));
   // Written before memory is short, so that `put` seldom waits. An eighth of the buffers is a few milliseconds of puts.
-  const uint32_t wanted = kReadingBuffers + std::max(1u, num_buffers_ / 8);
+  const uint32_t wanted = num_reading_ + std::max(1u, num_buffers_ / 8);
   while (num_buffers_ - buffers_in_use_ + buffers_being_written_ < wanted && spill_one()) {
   }
 }
@@ -181,7 +189,7 @@ BufferArena::Lease VictimBuffer::lease_buffer(uint32_t keep_free) {
 // Gives the full extent that is needed last to the writer; without any, the farthest one that is at least half full:
 // to write emptier ones would cost more disk than it saves reads. False when there is none, or no room on disk.
 bool VictimBuffer::spill_one() {
-  if (!file_ || file_->num_free() == 0) return false;
+  if (!spilling_ || !file_ || file_->num_free() == 0) return false;
   for (auto inbox = inboxes_.rbegin(); inbox != inboxes_.rend(); ++inbox) {
     if (inbox->full.empty()) continue;
     Piece& piece = *inbox->full.back();

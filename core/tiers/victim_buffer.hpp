@@ -81,7 +81,12 @@ class VictimBuffer {
   // never asked for are dropped. Throws InvalidArgument when it was taken already, CorruptFile, StorageFailure.
   void take(uint32_t request, const Consumer& consume);
 
-  uint64_t rows_of(uint32_t request) const;  // waiting in that inbox
+  // Whether `put` may write extents out to make room; true at first. Where a row costs more to write and read back than
+  // to fetch again, only memory is worth having.
+  void set_spilling(bool spilling) { spilling_ = spilling; }
+
+  uint64_t rows_of(uint32_t request) const;    // waiting in that inbox
+  uint64_t room_rows(bool on_disk_too) const;  // what free extents hold, less what reading keeps for itself
   uint64_t row_bytes() const { return row_bytes_; }
   uint32_t extent_bytes() const { return extent_bytes_; }
   VictimStatistics statistics() const;
@@ -135,11 +140,13 @@ class VictimBuffer {
   const uint32_t extent_bytes_;
   const uint32_t rows_per_extent_;
   const uint32_t num_buffers_;
+  const uint32_t num_reading_;  // of them, for the next inbox alone
   BufferArena arena_;
   std::unique_ptr<ScratchFile> file_;  // none without a disk budget
 
   uint32_t first_ = 0;  // the request of inboxes_.front()
   std::deque<Inbox> inboxes_;
+  bool spilling_ = true;
   std::atomic<uint64_t> rows_put_{0}, rows_refused_{0};
 
   mutable std::mutex mutex_;          // guards all below, the places of pieces, and the file's free extents

@@ -1,0 +1,292 @@
+#include "tiers/tiered_reader.hpp"
+
+#include <algorithm>
+#include <cassert>
+#include <cstring>
+#include <string>
+#include <utility>
+
+#include "error.hpp"
+#include "io/block.hpp"
+
+namespace outcrop {
+namespace {
+
+// Rows of a slab lie far apart: they are asked for this many copies ahead.
+constexpr size_t kPrefetch = 8;
+// Destinations from here on are inboxes of later requests, the rest rows of this one.
+constexpr uint32_t kLater = 1u << 31;
+
+void check_size(const BlockFile& file, uint64_t num_rows, uint64_t row_bytes) {
+  if (row_bytes == 0 || num_rows == 0 || num_rows >= UINT32_MAX - 1)
+    throw InvalidArgument("tiered reader: " + std::to_string(num_rows) + " rows of " + std::to_string(row_bytes) +
+                          " bytes, expected 1 to 2^32 - 3 rows of at least 1 byte");
+  if (file.payload_bytes() / row_bytes < num_rows)
+    throw InvalidArgument(file.name() + ": " + std::to_string(file.payload_bytes()) + " bytes of payload, expected " +
+                          std::to_string(num_rows) + " rows of " + std::to_string(row_bytes) + " bytes");
+}
+
+}  // namespace
+
+TieredReader::TieredReader(std::shared_ptr<BlockFile> file, BufferArena& arena, uint64_t num_rows,
+                           TieredReaderOptions options)
+    : file_((check_size(*file, num_rows, options.row_bytes), std::move(file))),
+      arena_(arena),
+      num_rows_(num_rows),
+      options_(std::move(options)),
+      hot_(options_.hot_keys.empty() ? HotSet() : HotSet(num_rows, options_.hot_keys, options_.row_bytes)),
+      look_ahead_(num_rows),
+      cache_(num_rows, std::min(options_.cache_rows, num_rows)),
+      pages_(file_->num_data_blocks() + 1) {
+  if (cache_.capacity() > 0) {
+    slab_.emplace(cache_.capacity() * row_bytes());
+    slab_lease_ = slab_->try_lease(cache_.capacity() * row_bytes());
+  }
+  options_.victim.row_bytes = row_bytes();
+  if (options_.victim.memory_bytes > 0) victim_.emplace(options_.victim);
+  load_hot();
+}
+
+uint64_t TieredReader::memory_bytes(uint64_t num_rows, const TieredReaderOptions& options) {
+  const uint64_t cache_rows = std::min(options.cache_rows, num_rows);
+  const uint64_t num_pages = num_rows * options.row_bytes / kBlockBytes + 2;
+  return num_rows * (8 + 6) + cache_rows * (24 + options.row_bytes) + num_pages / 8 +
+         HotSet::memory_bytes(num_rows, options.hot_keys.size(), options.row_bytes);
+}
+
+void TieredReader::load_hot() {
+  scan_rows(*file_, row_bytes(), options_.hot_keys, options_.scan, arena_,
+            [&](size_t i, const std::byte* row) { std::memcpy(hot_.row(uint32_t(i)), row, row_bytes()); });
+  options_.hot_keys = {};
+}
+
+// ---- announcing
+
+uint32_t TieredReader::announce(std::span<const uint32_t> keys) {
+  for (size_t i = 0; i < keys.size(); ++i)
+    if (keys[i] >= num_rows_)
+      throw InvalidArgument("announce: keys[" + std::to_string(i) + "] is " + std::to_string(keys[i]) +
+                            ", the file has " + std::to_string(num_rows_) + " rows");
+  if (keys.size() >= kLater) throw InvalidArgument("announce: expected fewer than 2^31 keys in a request");
+  Announced announced = split(keys);
+  const uint32_t request = look_ahead_.end();
+  const auto& outside = look_ahead_.announce(announced.keys);
+  cache_.promote(outside, request);
+  if (victim_ && options_.longest_group > 1) {
+    pages_.clear();
+    for (const uint32_t key : outside) {
+      if (cache_.contains(key)) continue;
+      announced.first_uses.push_back(key);
+      add_pages(pages_, key);
+    }
+    announced.alone_us = charge(pages_);
+  }
+  window_.push_back(std::move(announced));
+  return request;
+}
+
+TieredReader::Announced TieredReader::split(std::span<const uint32_t> keys) const {
+  Announced announced;
+  if (hot_.empty()) {
+    announced.keys.assign(keys.begin(), keys.end());
+    return announced;
+  }
+  for (uint32_t row = 0; row < keys.size(); ++row) {
+    const uint32_t slot = hot_.slot_of(keys[row]);
+    if (slot != HotSet::kAbsent) {
+      announced.hot.emplace_back(slot, row);
+    } else {
+      announced.keys.push_back(keys[row]);
+      announced.rows.push_back(row);
+    }
+  }
+  return announced;
+}
+
+void TieredReader::add_pages(PageSet& pages, uint32_t key) const {
+  const uint64_t begin = key * row_bytes();
+  pages.add(begin / kBlockBytes, (begin + row_bytes() - 1) / kBlockBytes);
+}
+
+double TieredReader::charge(const PageSet& pages) const {
+  return pages.cost_us(options_.device, options_.scan.gap_bytes / kBlockBytes,
+                       options_.scan.max_read_bytes / kBlockBytes);
+}
+
+// ---- reading
+
+void TieredReader::read(uint32_t request, std::span<std::byte> out) {
+  if (failed_) throw InvalidArgument("tiered reader: an earlier read failed; make a new reader");
+  if (window_.empty() || request != next_)
+    throw InvalidArgument("tiered reader: read of request " + std::to_string(request) + ", expected " +
+                          std::to_string(next_) + (window_.empty() ? ", which is not announced" : ""));
+  if (out.size() != window_.front().num_rows() * row_bytes())
+    throw InvalidArgument("tiered reader: out has " + std::to_string(out.size()) + " bytes, request " +
+                          std::to_string(request) + " has " + std::to_string(window_.front().num_rows()) + " rows of " +
+                          std::to_string(row_bytes()));
+  Announced now = std::move(window_.front());
+  window_.pop_front();
+  ++next_;
+  failed_ = true;
+  serve(now, request, out.data());
+  failed_ = false;
+}
+
+void TieredReader::serve(Announced& now, uint32_t request, std::byte* out) {
+  const std::vector<uint32_t> next_use = look_ahead_.take();
+  const CacheStep& step = cache_.step(request, now.keys, next_use);
+  gather(now, step, out);
+  if (victim_) {
+    take_inbox(now, request, out);
+    victim_->set_spilling(spilling_pays());
+    keep_evicted(step);
+    victim_->prefetch(request + 1);
+  }
+  read_missing(now, request, out);
+  for (const auto& [index, first] : repeats_)
+    std::memcpy(out + now.row_of(index) * row_bytes(), out + now.row_of(first) * row_bytes(), row_bytes());
+  insert(now, step, next_use, out);
+}
+
+void TieredReader::gather(const Announced& now, const CacheStep& step, std::byte* out) {
+  for (const auto& [slot, row] : now.hot) std::memcpy(out + row * row_bytes(), hot_.row(slot), row_bytes());
+  missing_.clear();
+  const std::byte* slab = slab_lease_.data();
+  const auto& slots = step.hit_slots;
+  for (uint32_t i = 0; i < slots.size(); ++i) {
+    if (i + kPrefetch < slots.size() && slots[i + kPrefetch] != kMiss)
+      __builtin_prefetch(slab + slots[i + kPrefetch] * row_bytes());
+    if (slots[i] == kMiss)
+      missing_.push_back(i);
+    else
+      std::memcpy(out + now.row_of(i) * row_bytes(), slab + slots[i] * row_bytes(), row_bytes());
+  }
+  // A key that stands twice is fetched once.
+  table_.reset(missing_.size());
+  repeats_.clear();
+  size_t kept = 0;
+  for (const uint32_t index : missing_) {
+    const uint32_t first = table_.insert(now.keys[index], static_cast<uint32_t>(kept));
+    if (first == KeyTable::kAbsent)
+      missing_[kept++] = index;
+    else
+      repeats_.emplace_back(index, missing_[first]);
+  }
+  missing_.resize(kept);
+  found_.assign(kept, 0);
+  std::lock_guard lock(statistics_mutex_);
+  counts_.requests += 1;
+  counts_.rows += now.num_rows();
+  counts_.hot_rows += now.hot.size();
+  counts_.cache_rows += slots.size() - kept;
+  counts_.cache_inserts += step.inserts.size();
+}
+
+void TieredReader::take_inbox(const Announced& now, uint32_t request, std::byte* out) {
+  uint64_t found = 0;
+  victim_->take(request, [&](std::span<const uint32_t> keys, const std::byte* rows) {
+    for (size_t i = 0; i < keys.size(); ++i) {
+      const uint32_t position = table_.find(keys[i]);
+      if (position == KeyTable::kAbsent || found_[position] != 0) continue;
+      found_[position] = 1;
+      ++found;
+      std::memcpy(out + now.row_of(missing_[position]) * row_bytes(), rows + i * row_bytes(), row_bytes());
+    }
+  });
+  std::lock_guard lock(statistics_mutex_);
+  counts_.victim_rows += found;
+}
+
+// To write a row to disk and read it back, as part of long writes and reads.
+double TieredReader::spill_us() const { return 2 * double(row_bytes()) * options_.device.byte_us; }
+
+bool TieredReader::spilling_pays() const { return master_row_us_ == 0 || spill_us() < master_row_us_; }
+
+void TieredReader::keep_evicted(const CacheStep& step) {
+  for (const CacheEviction& evicted : step.evictions)
+    if (evicted.next_use < kUnknown)
+      victim_->put(evicted.next_use, evicted.key, slab_lease_.data() + evicted.slot * row_bytes());
+}
+
+void TieredReader::read_missing(const Announced& now, uint32_t request, std::byte* out) {
+  wanted_.clear();
+  for (size_t i = 0; i < missing_.size(); ++i)
+    if (found_[i] == 0) wanted_.push_back(uint64_t{now.keys[missing_[i]]} << 32 | now.row_of(missing_[i]));
+  if (wanted_.empty()) return;
+  const uint64_t rows_now = wanted_.size();
+  const size_t later = choose_group(rows_now);
+  for (uint32_t i = 0; i < later; ++i) {
+    for (const uint32_t key : window_[i].first_uses) wanted_.push_back(uint64_t{key} << 32 | (kLater + i));
+    window_[i].first_uses = {};
+    window_[i].alone_us = 0;
+  }
+  std::sort(wanted_.begin(), wanted_.end());
+  wanted_keys_.resize(wanted_.size());
+  for (size_t i = 0; i < wanted_.size(); ++i) wanted_keys_[i] = static_cast<uint32_t>(wanted_[i] >> 32);
+  if (victim_ && later > 0) victim_->set_spilling(true);
+  uint64_t ahead = 0;
+  const ReadUsage usage =
+      scan_rows(*file_, row_bytes(), wanted_keys_, options_.scan, arena_, [&](size_t i, const std::byte* row) {
+        const auto destination = static_cast<uint32_t>(wanted_[i]);
+        if (destination < kLater)
+          std::memcpy(out + destination * row_bytes(), row, row_bytes());
+        else
+          ahead += victim_->put(request + 1 + destination - kLater, wanted_keys_[i], row);
+      });
+  const double us =
+      std::max(double(usage.reads) * options_.device.read_us, double(usage.bytes) * options_.device.byte_us);
+  master_row_us_ = us / double(wanted_.size());
+  std::lock_guard lock(statistics_mutex_);
+  counts_.master_rows += rows_now;
+  counts_.ahead_rows += ahead;
+  counts_.passes += 1;
+  counts_.grouped_requests += later;
+  counts_.master_reads += usage.reads;
+  counts_.master_bytes += usage.bytes;
+  counts_.master_pages += usage.pages;
+}
+
+// How many of the coming requests are best served by the pass over the file that this one needs: what their own passes
+// would cost, against what they add to this one and what it costs to keep their rows on disk meanwhile.
+size_t TieredReader::choose_group(uint64_t rows_now) {
+  if (!victim_ || options_.longest_group <= 1) return 0;
+  pages_.clear();
+  for (uint64_t i = 0; i < rows_now; ++i) add_pages(pages_, static_cast<uint32_t>(wanted_[i] >> 32));
+  const uint64_t in_memory = victim_->room_rows(false), room = victim_->room_rows(true);
+  double apart = charge(pages_), best_saving = 0;
+  uint64_t rows = 0;
+  size_t best = 0;
+  for (size_t i = 0; i < window_.size() && i + 1 < options_.longest_group; ++i) {
+    const Announced& coming = window_[i];
+    rows += coming.first_uses.size();
+    if (rows > room) break;
+    for (const uint32_t key : coming.first_uses) add_pages(pages_, key);
+    apart += coming.alone_us;
+    const double spilled = double(rows > in_memory ? rows - in_memory : 0) * spill_us();
+    const double saving = apart - charge(pages_) - spilled;
+    if (saving <= best_saving) continue;
+    best_saving = saving;
+    best = i + 1;
+  }
+  return best;
+}
+
+void TieredReader::insert(const Announced& now, const CacheStep& step, std::span<const uint32_t> next_use,
+                          const std::byte* out) {
+  for (const CacheInsert& entry : step.inserts)
+    std::memcpy(slab_lease_.data() + entry.slot * row_bytes(), out + now.row_of(entry.index) * row_bytes(),
+                row_bytes());
+  if (!victim_) return;
+  victim_->set_spilling(spilling_pays());
+  for (const uint32_t index : step.bypassed)
+    victim_->put(next_use[index], now.keys[index], out + now.row_of(index) * row_bytes());
+}
+
+TierStatistics TieredReader::statistics() const {
+  std::lock_guard lock(statistics_mutex_);
+  TierStatistics counts = counts_;
+  if (victim_) counts.victim = victim_->statistics();
+  return counts;
+}
+
+}  // namespace outcrop
