@@ -13,5 +13,6 @@ void bind_policy(nanobind::module_& m);
 void bind_sampler(nanobind::module_& m);
 void bind_loader(nanobind::module_& m);
 void bind_search(nanobind::module_& m);
+void bind_tiers(nanobind::module_& m);
 
 }  // namespace outcrop::bindings

@@ -12,4 +12,5 @@ NB_MODULE(_core, m) {
   outcrop::bindings::bind_sampler(m);
   outcrop::bindings::bind_loader(m);
   outcrop::bindings::bind_search(m);
+  outcrop::bindings::bind_tiers(m);
 }

@@ -34,6 +34,10 @@ from outcrop._core import SearchUsage as SearchUsage
 from outcrop._core import Sq8 as Sq8
 from outcrop._core import StreamRecipe as StreamRecipe
 from outcrop._core import Temporal as Temporal
+from outcrop._core import TieredReader as TieredReader
+from outcrop._core import TierStatistics as TierStatistics
+from outcrop._core import VictimBuffer as VictimBuffer
+from outcrop._core import VictimStatistics as VictimStatistics
 from outcrop._core import active_isa as active_isa
 from outcrop._core import block_checksums as block_checksums
 from outcrop._core import check_finite as check_finite
