@@ -48,6 +48,11 @@ class SamplerOptions:
         """Return all of it in JSON's types, as a plan's fingerprint wants it."""
         return {**asdict(self), "fanouts": [list(hop) for hop in self.fanouts]}
 
+    @staticmethod
+    def from_json(fields: Mapping[str, Any]) -> "SamplerOptions":
+        """Return the options that `as_json` wrote."""
+        return SamplerOptions(**{**fields, "fanouts": tuple(tuple(hop) for hop in fields["fanouts"])})
+
 
 class NeighborSampler:
     """Draws minibatches from a graph. What it draws for a node depends on (seed, epoch, batch, hop, edge type, node)
@@ -73,10 +78,9 @@ class NeighborSampler:
         keep_edges: bool = False,
     ) -> None:
         """Build a sampler; `SamplerOptions` tells what each option means. Temporal trees are always disjoint."""
-        self.graph = graph
-        self.options = SamplerOptions(
+        options = SamplerOptions(
             _fanouts_by_hop(fanouts, graph.edge_types),
-            _checked_seed(seed),
+            seed,
             replace,
             weighted,
             labor,
@@ -85,9 +89,25 @@ class NeighborSampler:
             expand,
             keep_edges,
         )
+        self._build(graph, options)
+
+    @classmethod
+    def of(cls, graph: Topology, options: SamplerOptions) -> "NeighborSampler":
+        """Return a sampler with the options of another one: the same seeds draw the same minibatches."""
+        sampler = cls.__new__(cls)
+        sampler._build(graph, options)
+        return sampler
+
+    def _build(self, graph: Topology, options: SamplerOptions) -> None:
+        self.graph = graph
+        self.options = options
         self._node_types = tuple(graph.node_types)
         self._edge_types = tuple(graph.edge_types)
-        self._core = native.Sampler(_view(graph, with_times=temporal != "off"), _native_options(self.options))
+        self._core = native.Sampler(_view(graph, with_times=options.temporal != "off"), _native_options(options))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """A pickle holds graph and options; whether the graph can be pickled is the graph's affair."""
+        return NeighborSampler.of, (self.graph, self.options)
 
     @property
     def num_hops(self) -> int:
@@ -110,6 +130,9 @@ class NeighborSampler:
 
         The same for any number of threads. count: None goes to the end of the epoch.
         """
+        _check_number("threads", threads, least=1)
+        _check_number("first_batch", first_batch)
+        _check_number("count", 0 if count is None else count)
         positions = list(batches.epoch(epoch))[first_batch : None if count is None else first_batch + count]
         for start in range(0, len(positions), 2 * threads):
             some = positions[start : start + 2 * threads]
@@ -130,6 +153,9 @@ class NeighborSampler:
 
         For those who go on in the core; `minibatch` shows one. The interpreter lock is released.
         """
+        for what, number in (("epoch", epoch), ("first_batch", first_batch)):
+            _check_number(what, number)
+        _check_number("threads", threads, least=1)
         offsets = np.cumsum([0, *(len(some) for some in positions)], dtype=np.uint64)
         rows = np.concatenate(positions) if positions else np.zeros(0, np.uint32)
         src_type, dst_type = _ends(seeds)
@@ -168,10 +194,9 @@ def _ends(seeds: Seeds) -> tuple[str | None, str]:
     return seeds.edge_type[0], seeds.edge_type[2]
 
 
-def _checked_seed(seed: int) -> int:
-    if not 0 <= seed < 2**64:
-        raise InvalidArgument(f"seed: expected one of [0, 2^64), found {seed}")
-    return seed
+def _check_number(what: str, value: int, least: int = 0) -> None:
+    if not least <= value < 2**64:
+        raise InvalidArgument(f"{what}: expected one of [{least}, 2^64), found {value}")
 
 
 def _fanouts_by_hop(fanouts: Fanouts, edge_types: Sequence[EdgeType]) -> tuple[tuple[int, ...], ...]:
@@ -195,6 +220,7 @@ def _fanouts_by_hop(fanouts: Fanouts, edge_types: Sequence[EdgeType]) -> tuple[t
 
 
 def _native_options(options: SamplerOptions) -> native.SamplerOptions:
+    _check_number("seed", options.seed)
     core = native.SamplerOptions()
     core.fanouts = [list(hop) for hop in options.fanouts]
     core.seed = options.seed

@@ -73,6 +73,8 @@ class SeedBatches:
     def __post_init__(self) -> None:
         if self.batch_size < 1:
             raise InvalidArgument(f"batch_size: expected at least 1, found {self.batch_size}")
+        if not 0 <= self.seed < 2**64:
+            raise InvalidArgument(f"seed: expected one of [0, 2^64), found {self.seed}")
         if len(self.seeds) >= 2**32:
             raise InvalidArgument(f"seeds: expected fewer than 2^32, found {len(self.seeds)}")
 
@@ -83,6 +85,8 @@ class SeedBatches:
 
     def order(self, epoch: int) -> UInt32Array:
         """Return the positions of all seeds in the order of one epoch: uint32 [n]."""
+        if not 0 <= epoch < 2**64:
+            raise InvalidArgument(f"epoch: expected one of [0, 2^64), found {epoch}")
         if self.shuffle:
             return native.seed_order(len(self.seeds), self.seed, epoch)
         return np.arange(len(self.seeds), dtype=np.uint32)

@@ -185,9 +185,10 @@ void bind_sampler(nb::module_& m) {
              self->view.node_times.assign(num_nodes.size(), nullptr);
              self->view.num_nodes = std::move(num_nodes);
            })
-      .def("add_edge_type", add_edge_type, "name"_a, "src_type"_a, "dst_type"_a, "indptr"_a, "indices"_a,
-           "weights"_a.none(), "times"_a.none(), "times_ascend"_a)
-      .def("set_node_times", set_node_times, "type"_a, "times"_a);
+      .def("add_edge_type", add_edge_type, "name"_a, "src_type"_a, "dst_type"_a, "indptr"_a.noconvert(),
+           "indices"_a.noconvert(), "weights"_a.noconvert().none(), "times"_a.noconvert().none(), "times_ascend"_a,
+           "Add edges by destination: indptr and times int64, indices uint32, weights float32.")
+      .def("set_node_times", set_node_times, "type"_a, "times"_a.noconvert());
   nb::class_<SamplerOptions>(m, "SamplerOptions", "How to sample; core/sampler/sampler.hpp tells each field.")
       .def(nb::init<>())
       .def_rw("fanouts", &SamplerOptions::fanouts)

@@ -1,5 +1,7 @@
 """What the sampler draws has the right shape, comes out the same however it is drawn, and refuses what is wrong."""
 
+import json
+import pickle
 from typing import Any
 
 import numpy as np
@@ -9,7 +11,7 @@ from tests.gnn_loader.sampler_oracle import CITES, WRITES, WRITTEN_BY, check_str
 from outcrop import native
 from outcrop.errors import CorruptFile, InvalidArgument
 from outcrop.gnn_loader.minibatch import Minibatch
-from outcrop.gnn_loader.sampler import NeighborSampler
+from outcrop.gnn_loader.sampler import NeighborSampler, SamplerOptions
 from outcrop.gnn_loader.seeds import EdgeSeeds, NodeSeeds, SeedBatches
 from outcrop.gnn_loader.topology import ArrayGraph
 
@@ -286,3 +288,27 @@ def test_draws_stay_what_they_were() -> None:
 
     assert minibatch.nodes["node"].tolist() == [7, 8, 56, 58, 72, 82, 0, 12, 41, 43]
     assert native.seed_order(8, 1, 2).tolist() == [3, 2, 0, 7, 6, 5, 4, 1]
+
+
+def test_a_sampler_goes_to_other_processes_and_draws_the_same() -> None:
+    sampler = NeighborSampler(paper_graph(seed=7), [4, 3], seed=2, weighted=True, keep_edges=True)
+    seeds = NodeSeeds(np.arange(100), "paper")
+
+    there = pickle.loads(pickle.dumps(sampler))
+
+    assert there.options == sampler.options
+    assert same(sampler.sample(seeds), there.sample(seeds))
+
+
+def test_options_come_back_from_json() -> None:
+    options = NeighborSampler(paper_graph(seed=7), [4, -1], seed=2**64 - 1, labor="shared").options
+
+    assert SamplerOptions.from_json(json.loads(json.dumps(options.as_json()))) == options
+
+
+@pytest.mark.parametrize("wrong", [{"epoch": -1}, {"first_batch": -1}, {"threads": 0}, {"count": -1}], ids=str)
+def test_numbers_below_their_least_are_refused(wrong: dict[str, int]) -> None:
+    sampler = NeighborSampler(chain_graph(), [1])
+
+    with pytest.raises(InvalidArgument, match=f"{next(iter(wrong))}: expected one of"):
+        list(sampler.sample_many(SeedBatches(NodeSeeds([0, 1])), **wrong))
