@@ -16,6 +16,7 @@ from outcrop.cli.features import group as features
 from outcrop.cli.graph import group as graph
 from outcrop.cli.inspect import inspect
 from outcrop.cli.search import search
+from outcrop.cli.train import train
 from outcrop.cli.verify import verify
 
 app = typer.Typer(
@@ -57,6 +58,7 @@ for _command in (inspect, verify, doctor):
     add_command(app, _command)
 app.add_typer(graph, name="graph", help="Import graphs to train on, look at them, make them.")
 app.add_typer(features, name="features", help="Import rows of features, look at them.")
+add_command(app, train)
 app.add_typer(dataset, name="dataset", help="Make, convert, look at and fetch files of vectors; make graphs.")
 
 

@@ -12,7 +12,9 @@ from torch.nn import functional
 
 from outcrop.errors import InvalidArgument
 from outcrop.gnn_loader.adapters.tensor_minibatch import TensorLayer, TensorMinibatch, tensor_minibatch
-from outcrop.types import NODE, NODE_TO_NODE
+from outcrop.types import NODE, NODE_TO_NODE, Int64Array
+
+Labels = torch.Tensor | Int64Array
 
 
 class GraphSage(nn.Module):
@@ -90,7 +92,7 @@ class EpochReport:
 
 def fit(
     loader: Iterable[Any],
-    labels: torch.Tensor,
+    labels: Labels,
     options: TrainOptions,
     *,
     in_dim: int,
@@ -123,7 +125,7 @@ def train_epoch(
     model: GraphSage,
     optimizer: torch.optim.Optimizer,
     minibatches: Iterable[Any],
-    labels: torch.Tensor,
+    labels: Labels,
     *,
     epoch: int = 0,
     device: torch.device | str = "cpu",
@@ -158,7 +160,7 @@ def train_epoch(
 
 
 def evaluate(
-    model: GraphSage, minibatches: Iterable[Any], labels: torch.Tensor, *, device: torch.device | str = "cpu"
+    model: GraphSage, minibatches: Iterable[Any], labels: Labels, *, device: torch.device | str = "cpu"
 ) -> float:
     """Return the share of seeds whose class the model names, over all minibatches."""
     model.eval()
@@ -172,10 +174,10 @@ def evaluate(
 
 
 def _scores(
-    model: GraphSage, minibatch: Any, labels: torch.Tensor, device: torch.device | str
+    model: GraphSage, minibatch: Any, labels: Labels, device: torch.device | str
 ) -> tuple[torch.Tensor, torch.Tensor]:
     tensors = minibatch if isinstance(minibatch, TensorMinibatch) else tensor_minibatch(minibatch)
-    wanted = labels[tensors.seeds].to(device)
+    wanted = torch.as_tensor(labels)[tensors.seeds].to(device)
     tensors = tensors.to(device, non_blocking=True)
     if len(tensors.features) != 1:
         raise InvalidArgument(f"expected minibatches with one table of features, found {sorted(tensors.features)}")

@@ -12,7 +12,19 @@ Outcrop = Callable[..., Result]
 def test_help_lists_the_commands_in_the_order_of_a_first_visit(outcrop: Outcrop) -> None:
     text = outcrop("--help").stdout
 
-    commands = ["demo", "build", "search", "eval", "inspect", "verify", "doctor", "graph", "features", "dataset"]
+    commands = [
+        "demo",
+        "build",
+        "search",
+        "eval",
+        "inspect",
+        "verify",
+        "doctor",
+        "train",
+        "graph",
+        "features",
+        "dataset",
+    ]
     listed = re.findall(rf"^\W*({'|'.join(commands)}) ", text, re.MULTILINE)
     assert listed == commands
 
@@ -37,6 +49,10 @@ def test_help_lists_the_commands_in_the_order_of_a_first_visit(outcrop: Outcrop)
         ("graph import", "--nodes --columns --edge-ids --undirected --memory"),
         ("features import", "--codec --part --dtype --row-shape --memory"),
         ("graph make", "--nodes --degree --dim --classes --dtype --train --val --test --seed"),
+        (
+            "train",
+            "--mode --fanouts --batch-size --epochs --hidden --dropout --learning-rate --memory --device --seed",
+        ),
         ("dataset make graph", "--nodes --degree --dim --classes --dtype --train --val --test --seed"),
         ("dataset make", "--rows --dim --dtype --seed --queries -k --metric"),
         ("dataset convert", "--dtype --rounded --limit --part"),
