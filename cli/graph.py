@@ -31,6 +31,7 @@ def import_graph(
     columns: Annotated[
         str | None, typer.Option(help="Of a table: src=A,dst=B,weight=C,time=D,edge_id=E; names, or numbers from 0.")
     ] = None,
+    part: Annotated[str | None, typer.Option(help="Of an npz file with several arrays.")] = None,
     edge_ids: Annotated[
         bool, typer.Option("--edge-ids", help="Number edges as they come: rows of edge features stay valid.")
     ] = False,
@@ -45,7 +46,7 @@ def import_graph(
     """
     began = time.monotonic()
     with run.output.progress("opening"):
-        files = _open(source, None if nodes is None else _counts(nodes), columns, edge_ids, undirected)
+        files = _open(source, None if nodes is None else _counts(nodes), columns, part, edge_ids, undirected)
     with outcrop.connect(run.path) as database:
         wait(run, database.import_graph(name, files, memory=parse_bytes(memory)))
         with database.graph(name, placement="map") as graph:
@@ -59,12 +60,19 @@ for _command in (stats, make):
 
 
 def _open(
-    sources: list[str], nodes: dict[str, int] | None, columns: str | None, edge_ids: bool, undirected: bool
+    sources: list[str],
+    nodes: dict[str, int] | None,
+    columns: str | None,
+    part: str | None,
+    edge_ids: bool,
+    undirected: bool,
 ) -> GraphFiles:
     if len(sources) == 1 and "=" not in sources[0]:
-        return open_graph(sources[0], nodes, columns, edge_ids, undirected)
+        return open_graph(sources[0], nodes, columns, part, edge_ids, undirected)
     if undirected:
         raise InvalidArgument("--undirected: is for one file or folder; give a typed graph its reverse edges as a type")
+    if part is not None:
+        raise InvalidArgument(f"--part {part}: is for one file; write each edge type's array to a file of its own")
     files: dict[EdgeType, str] = {}
     for text in sources:
         types, _, path = text.partition("=")

@@ -26,6 +26,7 @@ def open_graph(
     path: str | os.PathLike[str],
     nodes: Mapping[str, int] | None = None,
     columns: str | None = None,
+    part: str | None = None,
     edge_ids: bool = False,
     undirected: bool = False,
 ) -> GraphFiles:
@@ -37,7 +38,8 @@ def open_graph(
         processed/, or inside: A__to__B/...        IGB, MAG240M
         metadata.yaml                              GraphBolt
 
-    A file is .npy or .npz of shape [n, 2] or [2, n], a text table, or Parquet; `columns` as for `choose_columns`.
+    A file is .npy or .npz of shape [n, 2] or [2, n], a text table, or Parquet; `columns` as for `choose_columns`,
+    `part` names one of several arrays of an npz.
     nodes: how many there are, by type ("node" where there is one type); what files do not tell and nobody says is found
     by reading all edges. edge_ids: number the edges as they come, so that rows of edge features stay valid.
     undirected: add every edge's reverse.
@@ -46,7 +48,9 @@ def open_graph(
     path = Path(path)
     if columns is not None and not (is_text(path) or path.suffix in _PARQUET):
         raise InvalidArgument(f"{path}: columns {columns!r} were asked; only text tables and Parquet have columns")
-    graph = _open_folder(path, nodes, edge_ids) if path.is_dir() else _open_file(path, nodes, columns, edge_ids)
+    if part is not None and path.suffix != ".npz":
+        raise InvalidArgument(f"{path}: part {part!r} was asked; only npz files have parts")
+    graph = _open_folder(path, nodes, edge_ids) if path.is_dir() else _open_file(path, nodes, columns, part, edge_ids)
     return both_directions(graph) if undirected else graph
 
 
@@ -57,7 +61,7 @@ def open_typed_edges(
     edge_ids: bool = False,
 ) -> GraphFiles:
     """Open a graph of several types with a file of edges for each; see `open_graph`."""
-    edges = {name: _open_edges(Path(path), columns, edge_ids) for name, path in files.items()}
+    edges = {name: _open_edges(Path(path), columns, None, edge_ids) for name, path in files.items()}
     return GraphFiles("files", count_nodes(edges, {}, nodes), edges)
 
 
@@ -80,17 +84,19 @@ def _open_folder(folder: Path, nodes: Mapping[str, int] | None, ids: bool) -> Gr
     )
 
 
-def _open_file(path: Path, nodes: Mapping[str, int] | None, columns: str | None, ids: bool) -> GraphFiles:
+def _open_file(
+    path: Path, nodes: Mapping[str, int] | None, columns: str | None, part: str | None, ids: bool
+) -> GraphFiles:
     if path.name == METADATA:
         return open_graphbolt(path, nodes, ids)
     if path.name.endswith("indptr.npy"):
         refuse_options(path, edge_ids=ids or None)
         return open_csc_files(path, nodes)
-    edges = {NODE_TO_NODE: _open_edges(path, columns, ids)}
+    edges = {NODE_TO_NODE: _open_edges(path, columns, part, ids)}
     return GraphFiles("file", count_nodes(edges, {}, nodes), edges)
 
 
-def _open_edges(path: Path, columns: str | None, ids: bool) -> CooEdges:
+def _open_edges(path: Path, columns: str | None, part: str | None, ids: bool) -> CooEdges:
     if not path.exists():
         raise NotFound(f"{path}: no such file")
     if is_text(path):
@@ -98,5 +104,5 @@ def _open_edges(path: Path, columns: str | None, ids: bool) -> CooEdges:
     if path.suffix in _PARQUET:
         return open_parquet_edges(path, columns, ids)
     if path.suffix in _ARRAYS:
-        return open_edge_index(path, ids=ids)
+        return open_edge_index(path, part, ids=ids)
     raise InvalidArgument(f"{path}: the extension tells no file of edges; expected npy, npz, csv, tsv, txt or parquet")

@@ -17,7 +17,9 @@ from outcrop.datasets.raw_file import translate
 from outcrop.errors import CorruptFile, InvalidArgument
 
 EXTENSIONS = (".csv", ".tsv", ".txt", ".edges", ".el")
-_BATCH_LINES = 1 << 18
+# Of one batch, whichever is reached first: short lines cost more as objects than as text.
+_BATCH_LINES = 1 << 17
+_BATCH_CHARACTERS = 8 << 20
 
 
 def is_text(path: Path) -> bool:
@@ -51,7 +53,7 @@ class TextTable:
         """
         record = np.dtype([(str(i), dtype) for i, dtype in enumerate(dtypes)])
         lines = itertools.islice(self._lines(), 0 if self.names is None else 1, None)
-        while batch := list(itertools.islice(lines, _BATCH_LINES)):
+        while batch := _take(lines):
             rows = self._parse([text for _, text in batch], batch, columns, record)
             yield [np.ascontiguousarray(rows[name]) for name in record.names or ()]
 
@@ -84,6 +86,15 @@ class TextTable:
             for number, text in enumerate(file, 1):
                 if text[0] not in "#\n\r" and not text.isspace():
                     yield number, text
+
+
+def _take(lines: Iterator[tuple[int, str]]) -> list[tuple[int, str]]:
+    batch: list[tuple[int, str]] = []
+    characters = 0
+    while len(batch) < _BATCH_LINES and characters < _BATCH_CHARACTERS and (line := next(lines, None)) is not None:
+        batch.append(line)
+        characters += len(line[1])
+    return batch
 
 
 @contextmanager

@@ -75,6 +75,23 @@ def test_a_made_graph_imports_as_a_folder(ok: Ok, root: Path) -> None:
         np.testing.assert_array_equal(graph.csc(NODE_TO_NODE).indices, np.load(root.parent / "g" / "indices.npy"))
 
 
+def test_one_of_several_arrays_is_imported_by_name(ok: Ok, root: Path) -> None:
+    np.savez(root.parent / "two.npz", a=EDGES[:2], b=EDGES)
+
+    report = ok("graph", "import", "g", root.parent / "two.npz", "--part", "b", "--path", root)
+
+    assert report["graph"]["num_edges"] == 6
+
+
+def test_a_graph_whose_import_failed_is_listed_as_empty(outcrop: Outcrop, ok: Ok, root: Path) -> None:
+    outcrop("graph", "import", "g", root.parent / "edges.npy", "--nodes", "4", "--path", root)
+
+    (brief,) = ok("graph", "stats", "--path", root)
+    assert (brief["name"], brief["version"]) == ("g", None)
+    assert outcrop("graph", "stats", "g", "--path", root).exit_code == ExitCode.NOT_FOUND
+    assert ok("graph", "import", "g", root.parent / "edges.npy", "--path", root)["graph"]["version"] == 1
+
+
 def test_importing_again_makes_a_new_version(ok: Ok, root: Path) -> None:
     for version in (1, 2):
         report = ok("graph", "import", "g", root.parent / "edges.npy", "--path", root)
@@ -97,7 +114,10 @@ def test_stats_lists_graphs_or_shows_one(ok: Ok, outcrop: Outcrop, root: Path) -
     ("arguments", "code", "words"),
     [
         (["import", "g", "no/such.npy"], ExitCode.NOT_FOUND, "no/such.npy"),
-        (["import", "g", "{folder}/edges.npy", "--nodes", "4"], ExitCode.USAGE, "4"),
+        (["import", "g", "{folder}/edges.npy", "--nodes", "4"], ExitCode.USAGE, "edge 5: source 4, expected 0 to 3"),
+        (["import", "g", "{folder}/two.npz"], ExitCode.USAGE, "holds a, b; name the part"),
+        (["import", "g", "{folder}/edges.npy", "--part", "a"], ExitCode.USAGE, "only npz files have parts"),
+        (["import", "g", "a:b:c={folder}/two.npz", "--part", "a"], ExitCode.USAGE, "--part a: is for one file"),
         (["import", "g", "{folder}/edges.npy", "--nodes", "many"], ExitCode.USAGE, "expected a number"),
         (["import", "g", "{folder}/edges.npy", "--nodes", "a=1,a=2"], ExitCode.USAGE, "expected a number"),
         (["import", "g", "{folder}/edges.npy", "--columns", "src=0,dst=1"], ExitCode.USAGE, "only text tables"),
@@ -113,6 +133,8 @@ def test_what_cannot_be_imported_is_one_line_and_an_exit_code(
     outcrop: Outcrop, ok: Ok, root: Path, arguments: list[str], code: ExitCode, words: str
 ) -> None:
     ok("graph", "import", "other", root.parent / "edges.npy", "--path", root)
+
+    np.savez(root.parent / "two.npz", a=EDGES, b=EDGES)
 
     result = outcrop("graph", *(argument.format(folder=root.parent) for argument in arguments), "--path", root)
 

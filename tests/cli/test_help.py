@@ -46,7 +46,7 @@ def test_help_lists_the_commands_in_the_order_of_a_first_visit(outcrop: Outcrop)
         ),
         ("inspect", "--memory"),
         ("verify", "--memory"),
-        ("graph import", "--nodes --columns --edge-ids --undirected --memory"),
+        ("graph import", "--nodes --columns --part --edge-ids --undirected --memory"),
         ("features import", "--codec --part --dtype --row-shape --memory"),
         ("graph make", "--nodes --degree --dim --classes --dtype --train --val --test --seed"),
         (

@@ -34,6 +34,7 @@ def edges(request: pytest.FixtureRequest) -> np.ndarray:
 def small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(edge_arrays, "BATCH_EDGES", 64)
     monkeypatch.setattr(text_table, "_BATCH_LINES", 32)
+    monkeypatch.setattr(text_table, "_BATCH_CHARACTERS", 150)
 
 
 def all_edges(graph: GraphFiles, name: tuple[str, str, str] = NODE_TO_NODE) -> dict[str, np.ndarray]:
