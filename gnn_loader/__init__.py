@@ -7,7 +7,9 @@ will ask for are known, and every tier of memory keeps what will be needed soone
 from outcrop.gnn_loader.codecs import CODECS, RowCodec
 from outcrop.gnn_loader.features import FeatureStatistics, FeatureTable
 from outcrop.gnn_loader.graph import EdgeStatistics, Graph, GraphStatistics
+from outcrop.gnn_loader.loader import LoaderStatistics, PlannedLoader, StreamCounts
 from outcrop.gnn_loader.minibatch import Minibatch, SampledLayer
+from outcrop.gnn_loader.plan_layout import PlanLayout, PlannedStream
 from outcrop.gnn_loader.sampler import NeighborSampler, SamplerOptions
 from outcrop.gnn_loader.seeds import EdgeSeeds, NodeSeeds, SeedBatches
 from outcrop.gnn_loader.sources import (
@@ -35,13 +37,18 @@ __all__ = [
     "Graph",
     "GraphArrays",
     "GraphStatistics",
+    "LoaderStatistics",
     "Minibatch",
     "NeighborSampler",
     "NodeSeeds",
+    "PlanLayout",
+    "PlannedLoader",
+    "PlannedStream",
     "RowCodec",
     "SampledLayer",
     "SamplerOptions",
     "SeedBatches",
+    "StreamCounts",
     "as_graph_source",
     "as_row_source",
     "homogeneous",

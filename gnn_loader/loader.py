@@ -1,0 +1,332 @@
+"""A plan's minibatches, loaded ahead of the trainer: rows of the log in the order of use, rows of the cache in memory.
+
+    with PlannedLoader(layout, memory=1 << 30) as loader:
+        for minibatch in loader:                    # one epoch
+            train(minibatch.features["papers"])
+
+Arrays are views of memory that is used again: keep none of them for long, copy what you keep.
+"""
+
+import contextlib
+import os
+from bisect import bisect_right
+from collections.abc import Iterator
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+
+from outcrop import native
+from outcrop.errors import InvalidArgument
+from outcrop.gnn_loader.cache_restore import restore_caches
+from outcrop.gnn_loader.format import MinibatchRecord, unpack
+from outcrop.gnn_loader.minibatch import Minibatch, SampledLayer
+from outcrop.gnn_loader.plan_layout import OFFSETS, RECORDS, PlanLayout, PlannedStream
+from outcrop.store import Accountant, Root, StorageReader, StoredFile
+from outcrop.types import AnyArray, Int64Array
+
+# A plan is gone through again and again; 2^31 times is for ever, and positions stay within 64 bits.
+_PASSES = 1 << 31
+_BUFFER_BYTES = 1 << 20
+
+# What a forked child inherited and must neither use nor close: threads and rings of its parent.
+_abandoned: list[Any] = []
+
+
+@dataclass(frozen=True, slots=True)
+class StreamCounts:
+    """Rows of one feature table by where they came from; row_bytes is what each of them costs on disk and in memory."""
+
+    row_bytes: int
+    hit_rows: int
+    log_rows: int
+    inserted_rows: int
+
+
+@dataclass(frozen=True, slots=True)
+class LoaderStatistics:
+    """What a loader has done since it was opened; all zero before.
+
+    streams: by table. device_*: reads of logs and records. trainer_waits: how often a minibatch was not ready when it
+    was asked for, and for how long: the stall. reader_waits: how often there was no free slot to read into, because the
+    trainer was slower. gather_seconds, insert_seconds: of the assembling thread. mean_ready: minibatches that
+    were ready when one was asked for.
+    """
+
+    minibatches: int
+    streams: dict[str, StreamCounts]
+    device_reads: int
+    device_bytes: int
+    trainer_waits: int
+    trainer_wait_seconds: float
+    reader_waits: int
+    reader_wait_seconds: float
+    gather_seconds: float
+    insert_seconds: float
+    mean_ready: float
+    memory_bytes: int
+
+
+@dataclass(slots=True)
+class _Opened:
+    """What belongs to one process."""
+
+    process: int
+    resources: contextlib.ExitStack
+    pipeline: native.PlannedPipeline
+    slabs: list[native.RowSlab]
+
+
+class PlannedLoader:
+    """Minibatches of one shard of a plan, in its order. A context manager and an iterable over one epoch at a time.
+
+    An iteration ends with the epoch; the next one takes the plan's next epoch, after the last the first again. Left
+    early, an iteration is taken up where it was left. Nothing is opened before the first minibatch is asked for, so a
+    loader may be pickled or forked until then, and also later: the other process opens its own.
+    """
+
+    def __init__(
+        self,
+        plan: PlanLayout,
+        *,
+        shard: int = 0,
+        memory: int | None = None,
+        slots: int = 3,
+        threads: int = 1,
+        decode: bool = True,
+        reader: str = "auto",
+    ) -> None:
+        """Choose what to load.
+
+        shard: whose minibatches. memory: a budget for cached rows, slots and tables; None takes what is needed. slots:
+        minibatches in memory at once, the one in use included; with 3, reading goes on while one is in use and one is
+        ready. threads: that assemble a minibatch. decode: coded rows come as float32; False leaves their bytes.
+        reader: see `StorageReader`. Raises InvalidArgument.
+        """
+        if slots < 2:
+            raise InvalidArgument(f"slots: expected at least 2, one in use and one being loaded, found {slots}")
+        if threads < 1:
+            raise InvalidArgument(f"threads: expected at least 1, found {threads}")
+        self.plan, self.shard, self.memory = plan, shard, memory
+        self.slots, self.threads, self.decode, self.reader = slots, threads, decode, reader
+        self._epochs = plan.epochs(shard)
+        self._position = 0
+        self._opened: _Opened | None = None
+        if self.num_minibatches < 1:
+            raise InvalidArgument(f"plan {plan.name!r}: shard {shard} has no minibatches")
+
+    @property
+    def num_minibatches(self) -> int:
+        """Of the shard, in all epochs of the plan."""
+        return self._epochs[-1] - self._epochs[0]
+
+    @property
+    def position(self) -> int:
+        """How many minibatches have been given out, counted from the plan's begin and through all passes."""
+        return self._position
+
+    def __len__(self) -> int:
+        """Return the number of minibatches in the epoch under way."""
+        epoch = self._epoch()
+        return self._epochs[epoch + 1] - self._epochs[epoch]
+
+    def __iter__(self) -> Iterator[Minibatch]:
+        """Load what is left of the epoch under way. Raises as `next_minibatch` does."""
+        epoch = self._epoch()
+        end = self._position + self._epochs[epoch + 1] - self._record(self._position)
+        while self._position < end:
+            yield self.next_minibatch()  # in no variable of this frame: that would hold its slot
+
+    def next_minibatch(self) -> Minibatch:
+        """Wait for the next minibatch of the sequence, which has no end.
+
+        Raises CorruptFile, StorageFailure, NotFound when the plan is gone, and ResourceExhausted when the budget is too
+        small or when all slots hold minibatches that are still referenced.
+        """
+        opened = self._open()
+        loaded = opened.pipeline.next()
+        assert loaded is not None, "the passes do not end"
+        assert loaded.position == self._position
+        minibatch = self._minibatch(loaded)
+        self._position += 1
+        return minibatch
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return where the loader stands: plain values, for `load_state_dict` of a loader of the same plan."""
+        return {
+            "plan": self.plan.plan_id,
+            "version": self.plan.version,
+            "shard": self.shard,
+            "num_shards": len(self.plan.shards),
+            "position": self._position,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on where `state` was taken, in the middle of an epoch too: the next minibatch is the one it had next.
+
+        The cache is filled with what it held there, by reading. Raises InvalidArgument for the state of another plan,
+        version or shard.
+        """
+        expected = self.state_dict() | {"position": state.get("position")}
+        if state != expected or not isinstance(state["position"], int) or state["position"] < 0:
+            raise InvalidArgument(f"state of a loader: expected {expected} with a position, found {state}")
+        self.close()
+        self._position = state["position"]
+
+    def statistics(self) -> LoaderStatistics:
+        """Return what was done since the loader was opened in this process."""
+        if self._opened is None or self._opened.process != os.getpid():
+            return LoaderStatistics(0, {}, 0, 0, 0, 0.0, 0, 0.0, 0.0, 0.0, 0.0, 0)
+        counters = self._opened.pipeline.counters()
+        by_stream = zip(
+            self.plan.streams, counters["hit_rows"], counters["log_rows"], counters["inserted_rows"], strict=True
+        )
+        return LoaderStatistics(
+            minibatches=counters["minibatches"],
+            streams={stream.name: StreamCounts(stream.codec.row_bytes, *counts) for stream, *counts in by_stream},
+            device_reads=counters["device_reads"],
+            device_bytes=counters["device_bytes"],
+            trainer_waits=counters["consumer_waits"],
+            trainer_wait_seconds=counters["consumer_ns"] / 1e9,
+            reader_waits=counters["producer_waits"],
+            reader_wait_seconds=counters["producer_ns"] / 1e9,
+            gather_seconds=counters["gather_ns"] / 1e9,
+            insert_seconds=counters["finish_ns"] / 1e9,
+            mean_ready=counters["ready_sum"] / max(1, counters["minibatches"]),
+            memory_bytes=self._opened.pipeline.buffer_bytes + sum(slab.size_bytes for slab in self._opened.slabs),
+        )
+
+    def close(self) -> None:
+        """End the threads and give memory and files back. Minibatches in use stay valid; a later one opens again."""
+        opened, self._opened = self._opened, None
+        if opened is None:
+            return
+        if opened.process != os.getpid():
+            _abandoned.append(opened)
+            return
+        opened.pipeline.close()
+        opened.resources.close()
+
+    def __enter__(self) -> "PlannedLoader":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_opened": None}
+
+    # Where in the sequence
+
+    def _record(self, position: int) -> int:
+        """The plan's record at a position of the sequence."""
+        return self._epochs[0] + position % self.num_minibatches
+
+    def _epoch(self) -> int:
+        return bisect_right(self._epochs, self._record(self._position)) - 1
+
+    # Opening
+
+    def _open(self) -> _Opened:
+        if self._opened is not None and self._opened.process != os.getpid():
+            self.close()
+        if self._opened is None:
+            with contextlib.ExitStack() as stack:
+                self._opened = self._start(stack)
+                self._opened.resources = stack.pop_all()
+        return self._opened
+
+    def _start(self, stack: contextlib.ExitStack) -> _Opened:
+        budget = Accountant(self.memory if self.memory is not None else 1 << 62)
+        root = stack.enter_context(Root.open(self.plan.root, read_only=True))
+        lease = stack.enter_context(root.open_version(self.plan.plan_id, self.plan.version))
+        storage = stack.enter_context(StorageReader(budget, self.reader, buffer_bytes=_BUFFER_BYTES))
+
+        def open_file(name: str) -> StoredFile:
+            return stack.enter_context(storage.open(lease.path(name), lease.manifest.file(name)))
+
+        records, logs = open_file(RECORDS), [open_file(stream.log) for stream in self.plan.streams]
+        offsets = self._offsets(open_file(OFFSETS))
+        slabs = []
+        for stream in self.plan.streams:
+            stack.enter_context(budget.reserve("row cache", stream.num_slots * stream.codec.row_bytes))
+            slabs.append(native.RowSlab(stream.num_slots, stream.codec.row_bytes))
+        restore_caches(slabs, records, logs, offsets[: self._position % self.num_minibatches + 1])
+        slots = stack.enter_context(budget.reserve("minibatch slots", self._slot_bytes(offsets)))
+        pipeline = native.PlannedPipeline(
+            storage.native,
+            records.native,
+            offsets,
+            [log.native for log in logs],
+            [self._assembler(stream, slab) for stream, slab in zip(self.plan.streams, slabs, strict=True)],
+            list(self.plan.node_counts.values()),
+            len(self.plan.edge_types),
+            [stream.max_rows for stream in self.plan.streams],
+            num_slots=self.slots,
+            passes=_PASSES,
+            start=self._position,
+        )
+        slots.resize(pipeline.buffer_bytes)
+        return _Opened(os.getpid(), stack, pipeline, slabs)
+
+    def _offsets(self, file: StoredFile) -> Int64Array:
+        """Where the shard's records begin, and where the last one ends."""
+        first, last = self._epochs[0], self._epochs[-1]
+        if file.payload_bytes < 8 * (last + 1):
+            raise InvalidArgument(f"plan {self.plan.name!r}: {file.path} has no record {last - 1}")
+        return file.read(8 * first, 8 * (last - first + 1)).view(np.int64)
+
+    def _assembler(self, stream: PlannedStream, slab: native.RowSlab) -> native.Assembler:
+        decode = self.decode and stream.codec.name != "raw"
+        return native.Assembler(slab, stream.codec.name, decode, self.threads)
+
+    def _slot_bytes(self, offsets: Int64Array) -> int:
+        """At least what the slots take, to be refused before they are mapped."""
+        row_bytes = sum(stream.max_rows * stream.codec.row_bytes for stream in self.plan.streams)
+        return self.slots * (row_bytes + int(np.diff(offsets).max()))
+
+    # Minibatches
+
+    def _minibatch(self, loaded: native.PlannedMinibatch) -> Minibatch:
+        record = unpack(loaded.record(), RECORDS)
+        features = {stream.name: self._rows(stream, loaded.rows(k)) for k, stream in enumerate(self.plan.streams)}
+        return _planned_minibatch(self.plan, record, features)
+
+    def _rows(self, stream: PlannedStream, rows: AnyArray) -> AnyArray:
+        """The slot's rows as they are meant: coded bytes where they were not to be decoded."""
+        codec = stream.codec
+        if codec.name == "raw":
+            return rows.view(codec.dtype).reshape(len(rows), *codec.row_shape)
+        return rows.reshape(len(rows), *codec.row_shape) if self.decode else rows
+
+
+def _planned_minibatch(plan: PlanLayout, record: MinibatchRecord, features: dict[str, AnyArray]) -> Minibatch:
+    node_types = tuple(plan.node_counts)
+    is_of_links, is_disjoint = len(record.labels) > 0, any(len(trees) for trees in record.trees)
+    return Minibatch(
+        epoch=record.epoch,
+        batch=record.batch,
+        nodes=dict(zip(node_types, record.nodes, strict=True)),
+        hop_offsets=dict(zip(node_types, record.hop_offsets, strict=True)),
+        layers=tuple(
+            SampledLayer(
+                layer.hop,
+                plan.edge_types[layer.edge_type],
+                layer.dst_begin,
+                layer.dst_end,
+                layer.indptr,
+                layer.indices,
+                layer.edges if len(layer.edges) == len(layer.indices) else None,
+            )
+            for layer in record.layers
+        ),
+        seed_type=node_types[record.seed_type],
+        link_src_type=node_types[record.link_src_type],
+        seed_rows=record.seed_rows,
+        labels=record.labels if is_of_links else None,
+        trees=dict(zip(node_types, record.trees, strict=True)) if is_disjoint else None,
+        features=features,
+    )
