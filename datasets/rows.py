@@ -49,7 +49,7 @@ def open_rows(
 class TextRows:
     """The rows of a text table, [lines, columns], or [lines] where there is one column; a RowSource.
 
-    Counted by reading the table once; read in order, and from the beginning after a step back.
+    Lines are counted by reading the table once; rows are read in order, and from the beginning after a step back.
     """
 
     def __init__(self, path: Path, dtype: str) -> None:
@@ -59,7 +59,7 @@ class TextRows:
         self.path = path
         self.dtype: np.dtype[Any] = np.dtype(dtype)
         self.row_shape: tuple[int, ...] = () if self._table.num_columns == 1 else (self._table.num_columns,)
-        self.num_rows = sum(len(batch) for batch in self._table.matrix_batches(self.dtype))
+        self.num_rows = self._table.count_rows()
         self._batches, self._waiting, self._next = self._rewound()
 
     def read(self, start: int, stop: int) -> AnyArray:

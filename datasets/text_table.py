@@ -52,33 +52,42 @@ class TextTable:
         Raises InvalidArgument naming the line that does not hold such numbers.
         """
         record = np.dtype([(str(i), dtype) for i, dtype in enumerate(dtypes)])
-        lines = itertools.islice(self._lines(), 0 if self.names is None else 1, None)
-        while batch := _take(lines):
-            rows = self._parse([text for _, text in batch], batch, columns, record)
+        wanted = ", ".join(f"{record[i]} in column {column}" for i, column in enumerate(columns))
+        for rows in self._parsed(wanted, dtype=record, usecols=list(columns), ndmin=1):
             yield [np.ascontiguousarray(rows[name]) for name in record.names or ()]
 
     def matrix_batches(self, dtype: npt.DTypeLike) -> Iterator[npt.NDArray[Any]]:
-        """Yield all columns of consecutive lines as arrays [lines, num_columns]."""
-        everything = range(self.num_columns)
-        for columns in self.batches(everything, [dtype] * self.num_columns):
-            yield np.stack(columns, axis=1)
+        """Yield all columns of consecutive lines as arrays [lines, num_columns]. Raises as `batches` does."""
+        for rows in self._parsed(f"{self.num_columns} of {np.dtype(dtype)}", dtype=dtype, ndmin=2):
+            if rows.shape[1] != self.num_columns:
+                raise InvalidArgument(f"{self.path}: expected {self.num_columns} columns, found {rows.shape[1]}")
+            yield rows
 
-    def _parse(
-        self, texts: list[str], batch: list[tuple[int, str]], columns: Sequence[int], record: np.dtype[Any]
-    ) -> npt.NDArray[Any]:
-        layout: dict[str, Any] = {"dtype": record, "delimiter": self._delimiter, "usecols": list(columns)}
+    def count_rows(self) -> int:
+        """Return how many lines there are, the header not counted; reads the file once."""
+        return sum(1 for _ in self._rows())
+
+    def _parsed(self, wanted: str, **layout: Any) -> Iterator[npt.NDArray[Any]]:
+        rows = self._rows()
+        while batch := _take(rows):
+            yield self._parse(batch, wanted, layout)
+
+    def _parse(self, batch: list[tuple[int, str]], wanted: str, layout: dict[str, Any]) -> npt.NDArray[Any]:
+        texts = [text for _, text in batch]
         try:
-            return np.loadtxt(texts, **layout, comments=None, quotechar='"', ndmin=1)
+            return np.loadtxt(texts, delimiter=self._delimiter, comments=None, quotechar='"', **layout)
         except ValueError as error:
             if len(batch) == 1:
-                expected = ", ".join(f"{record[i]} in column {column}" for i, column in enumerate(columns))
-                found = f"line {batch[0][0]}: expected {expected}, found {texts[0].strip()[:80]!r}"
+                found = f"line {batch[0][0]}: expected {wanted}, found {texts[0].strip()[:80]!r}"
                 raise InvalidArgument(f"{self.path}: {found}") from error
         half = len(batch) // 2
         # One of the halves holds the line that fails, and is halved again until it can be named.
-        self._parse(texts[:half], batch[:half], columns, record)
-        self._parse(texts[half:], batch[half:], columns, record)
-        raise InvalidArgument(f"{self.path}: lines {batch[0][0]} to {batch[-1][0]} do not make one table")
+        parts = [self._parse(part, wanted, layout) for part in (batch[:half], batch[half:])]
+        widths = {part.shape[1:] for part in parts}
+        raise InvalidArgument(f"{self.path}: lines {batch[0][0]} to {batch[-1][0]} differ in length: {widths}")
+
+    def _rows(self) -> Iterator[tuple[int, str]]:
+        return itertools.islice(self._lines(), 0 if self.names is None else 1, None)
 
     def _lines(self) -> Iterator[tuple[int, str]]:
         """Yield number, from 1, and text of the lines that count."""
@@ -101,7 +110,7 @@ def _take(lines: Iterator[tuple[int, str]]) -> list[tuple[int, str]]:
 def _opened(path: Path) -> Iterator[TextIO]:
     gzipped = path.suffix.lower() == ".gz"
     try:
-        with gzip.open(path, "rt", encoding="utf-8") if gzipped else path.open(encoding="utf-8") as file:
+        with gzip.open(path, "rt", encoding="utf-8-sig") if gzipped else path.open(encoding="utf-8-sig") as file:
             yield file
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise CorruptFile(f"{path}: gzip: {error}") from error

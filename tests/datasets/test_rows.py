@@ -142,12 +142,35 @@ def test_text_and_vectors_are_rows_too(tmp_path: Path) -> None:
     assert (labels.row_shape, everything(labels).tolist()) == ((), [3, 1, 2])
     np.testing.assert_array_equal(everything(open_rows(tmp_path / "feat.csv")), [[0.5, 1], [-2, 1000]])
     np.testing.assert_array_equal(everything(open_rows(tmp_path / "v.u8bin")), [[0, 1, 2], [3, 4, 5]])
-    with pytest.raises(InvalidArgument, match="line 2: expected int64 in column 0"):
-        open_rows(tmp_path / "feat.csv", dtype="int64")
+    with pytest.raises(InvalidArgument, match=r"line 2: expected 2 of int64, found '0\.5;1'"):
+        everything(open_rows(tmp_path / "feat.csv", dtype="int64"))
     with pytest.raises(InvalidArgument, match="text is read as one of"):
         open_rows(tmp_path / "feat.csv", dtype="bfloat16")
     with pytest.raises(InvalidArgument, match="dtype 'int8' was asked"):
         open_rows(tmp_path / "v.u8bin", dtype="int8")
+
+
+@pytest.mark.parametrize(
+    ("lines", "words"),
+    [
+        (["1,2", "3,4", "5"], "lines 2 to 3 differ in length|lines 1 to 3 differ in length"),
+        (["1,2", "3,4,5", "6,7,8"], "lines 1 to 3 differ in length|lines 1 to 2 differ in length"),
+        (["1,2", "3,4", "x,5"], "line 3: expected 2 of float32, found 'x,5'"),
+    ],
+)
+def test_a_table_with_a_ragged_or_wordy_line_is_refused(tmp_path: Path, lines: list[str], words: str) -> None:
+    (tmp_path / "a.csv").write_text("\n".join(lines))
+
+    with pytest.raises(InvalidArgument, match=words):
+        everything(open_rows(tmp_path / "a.csv"))
+
+
+def test_a_later_batch_of_other_width_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(text_table, "_BATCH_LINES", 2)
+    (tmp_path / "a.csv").write_text("1,2\n3,4\n5,6,7\n8,9,10\n")
+
+    with pytest.raises(InvalidArgument, match="expected 2 columns, found 3"):
+        everything(open_rows(tmp_path / "a.csv"))
 
 
 def test_a_feature_of_graphbolt_is_found_by_its_name(tmp_path: Path) -> None:
