@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from outcrop import native
 from outcrop.errors import CorruptFile, InvalidArgument
 from outcrop.gnn_loader.codecs import RowCodec
 from outcrop.store import Accountant, Manifest, StorageReader, StoredFile, VersionLease
@@ -112,7 +113,7 @@ class FeatureTable:
             else:
                 coded = np.empty((len(rows[part]), self.row_bytes), np.uint8)
                 self._read(rows[part], coded.reshape(-1))
-                self.codec.decode(coded, out[part])
+                native.decode_rows(self.codec.name, coded, out[part].reshape(len(coded), -1))
         return out
 
     def statistics(self) -> FeatureStatistics:
