@@ -4,7 +4,7 @@
 """
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import pairwise
@@ -20,6 +20,9 @@ from outcrop.types import Int64Array, UInt32Array
 
 # Cache sizes that a miss curve looks at, as parts of the table.
 FRACTIONS = (0.0, 0.005, 0.01, 0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1.0)
+
+# Parts of a cache that are tried as pinned.
+_PINNED_PARTS = (0.0, 0.1, 0.25, 0.5, 0.75, 0.9, 1.0)
 
 
 class NextUseFile:
@@ -128,28 +131,71 @@ def miss_curve(
     sampled row.
     """
     sizes = np.unique([int(part * num_rows) for part in FRACTIONS] if capacities is None else list(capacities))
-    number = _sampled_numbers(num_rows, sampled_rows, seed)
-    accesses, followed = 0, []
-    for keys in requests:
-        accesses += len(keys)
-        numbers = number[keys]
-        followed.append(numbers[numbers != native.MISS])
-    num_followed = min(num_rows, sampled_rows)
-    scale = num_followed / max(1, num_rows)
-    future = native.NextUses(num_followed)
-    next_uses = [future.before(r, followed[r]) for r in range(len(followed) - 1, -1, -1)][::-1]
-
-    def simulate(capacity: int) -> int:
-        cache = native.NextUseCache(num_followed, round(capacity * scale))
-        for request, (keys, next_use) in enumerate(zip(followed, next_uses, strict=True)):
-            cache.advance(request, keys, next_use)
-        return int(cache.statistics().misses)
-
+    sample = _Sample(requests, num_rows, sampled_rows, seed)
     with ThreadPoolExecutor(num_threads) as threads:
-        misses = np.array(list(threads.map(simulate, sizes.tolist())), np.float64)
-    # A sample that has the share 1.02 of what it stands for is corrected by that.
-    misses *= accesses / max(1, sum(map(len, followed)))
-    return MissCurve(num_rows, accesses, sizes.astype(np.int64), misses)
+        misses = np.array(list(threads.map(sample.misses, sizes.tolist())), np.float64)
+    return MissCurve(num_rows, sample.accesses, sizes.astype(np.int64), misses)
+
+
+def rows_to_pin(
+    requests: Iterable[UInt32Array],
+    num_rows: int,
+    capacity: int,
+    *,
+    sampled_rows: int = 1 << 18,
+    seed: int = 0,
+    num_threads: int = 1,
+) -> UInt32Array:
+    """Return which rows should stay in the cache for ever, when the same trace is gone through again and again.
+
+    Each pass begins with nothing else in the cache, and every row that the cache could have held is missed once more.
+    The rows wanted most often are loaded when the first pass begins, and are there for all others. How many of them
+    miss least is tried on a sample of rows (see `miss_curve`). uint32 [n], n at most `capacity`, most wanted first.
+    """
+    counts = np.zeros(num_rows, np.int32)
+
+    def counted() -> Iterator[UInt32Array]:
+        for keys in requests:
+            counts[keys] += 1
+            yield keys
+
+    sample = _Sample(counted(), num_rows, sampled_rows, seed)
+    most_wanted = np.argsort(-counts, kind="stable").astype(np.uint32)[:capacity]
+    with ThreadPoolExecutor(num_threads) as threads:
+        sizes = [int(capacity * part) for part in _PINNED_PARTS]
+        misses = list(threads.map(lambda size: sample.misses(capacity, most_wanted[:size]), sizes))
+    pinned = most_wanted[: sizes[int(np.argmin(misses))]]
+    return pinned[counts[pinned] > 0]
+
+
+class _Sample:
+    """What some of a table's rows are asked for, and caches that are smaller in the same proportion."""
+
+    def __init__(self, requests: Iterable[UInt32Array], num_rows: int, sampled_rows: int, seed: int) -> None:
+        self._number = _sampled_numbers(num_rows, sampled_rows, seed)
+        self._num_followed = min(num_rows, sampled_rows)
+        self._part = self._num_followed / max(1, num_rows)
+        self.accesses, self._requests = 0, []
+        for keys in requests:
+            self.accesses += len(keys)
+            self._requests.append(self._followed(keys))
+        future = native.NextUses(self._num_followed)
+        last = len(self._requests) - 1
+        self._next_uses = [future.before(r, self._requests[r]) for r in range(last, -1, -1)][::-1]
+
+    def misses(self, capacity: int, pinned: UInt32Array | None = None) -> float:
+        """Return how many rows a cache misses that holds `capacity` of all rows, the pinned ones among them."""
+        keys = self._followed(pinned) if pinned is not None else np.zeros(0, np.uint32)
+        cache = native.NextUseCache(self._num_followed, max(len(keys), round(capacity * self._part)))
+        cache.pin(keys)
+        for request, (followed, next_use) in enumerate(zip(self._requests, self._next_uses, strict=True)):
+            cache.advance(request, followed, next_use)
+        # A sample that has the share 1.02 of what it stands for is corrected by that.
+        return float(cache.statistics().misses) * self.accesses / max(1, sum(map(len, self._requests)))
+
+    def _followed(self, keys: UInt32Array) -> UInt32Array:
+        numbers = self._number[keys]
+        return numbers[numbers != native.MISS]
 
 
 def _sampled_numbers(num_rows: int, sampled_rows: int, seed: int) -> UInt32Array:

@@ -49,7 +49,7 @@ constexpr auto kNewArray = nb::rv_policy::automatic;
 
 // A member of each record, as an array of its own.
 template <class T, class Record>
-NumpyVector<T> column(const std::vector<Record>& records, T Record::* member) {
+NumpyVector<T> column(const std::vector<Record>& records, T Record::*member) {
   std::vector<T> values;
   values.reserve(records.size());
   for (const Record& record : records) values.push_back(record.*member);
@@ -129,6 +129,11 @@ void promote(NextUseCache& cache, Keys keys, uint32_t request) {
   cache.promote(as_span(keys), request);
 }
 
+void pin(NextUseCache& cache, Keys keys) {
+  nb::gil_scoped_release release;
+  cache.pin(as_span(keys));
+}
+
 void set_scores(NextUseCache& cache, Vector<uint16_t> scores) {
   nb::gil_scoped_release release;
   cache.set_scores(as_span(scores));
@@ -195,9 +200,12 @@ void bind_cache(nb::module_& m) {
            "As `step`, for those who want the statistics only.")
       .def("promote", &promote, "keys"_a.noconvert(), "request"_a,
            "The next use of these keys (uint32 [n]) has become known; those not in the cache are passed over.")
+      .def("pin", &pin, "keys"_a.noconvert(),
+           "Put these keys (uint32 [n]) into slots 0, 1, ... of a new cache, where they stay whatever comes.")
       .def("set_scores", &set_scores, "scores"_a.noconvert(),
            "uint16 [num_keys]: of keys of unknown next use, the higher is kept.")
-      .def("contents", &contents_of, "Return keys, slots and next uses, uint32, by ascending slot.")
+      .def("contents", &contents_of,
+           "Return keys, slots and next uses of what is not pinned, uint32, by ascending slot.")
       .def("load", &load, "keys"_a.noconvert(), "slots"_a.noconvert(), "next_uses"_a.noconvert(),
            "Fill an empty cache with what another one held; next uses are those of the requests to come, or UNKNOWN.")
       .def("statistics", &NextUseCache::statistics);

@@ -61,7 +61,7 @@ class Slab {
     }
   }
 
-  const Keys& keys() const { return keys_; }
+  void hold(const Keys& pinned) { std::copy(pinned.begin(), pinned.end(), keys_.begin()); }
 
  private:
   Keys keys_;
@@ -188,6 +188,38 @@ TEST(next_use_cache_carries_its_contents_over) {
   NextUseCache third(6, 3);
   CHECK_THROWS(third.load(std::vector<CachedKey>{{1, 0, 4}, {2, 0, 4}}), InvalidArgument, "given twice");
   CHECK_THROWS(NextUseCache(6, 3).load(std::vector<CachedKey>{{1, 3, 4}}), InvalidArgument, "does not fit");
+}
+
+TEST(next_use_cache_keeps_what_is_pinned_and_serves_the_rest_from_what_is_left) {
+  const unsigned seed = std::random_device{}();
+  std::mt19937 random(seed);
+  for (int round = 0; round < 20; round++) {
+    const uint32_t num_keys = 60;
+    const Trace trace = random_trace(random, num_keys, 30, 40);
+    const std::vector<Keys> next_uses = next_uses_of(trace, num_keys);
+    const size_t capacity = 5 + random() % 30, num_pinned = random() % (capacity + 1);
+    Keys pinned(num_pinned);
+    for (uint32_t i = 0; i < num_pinned; i++) pinned[i] = num_keys - 1 - i * 2 % num_keys;
+    pinned.resize(std::min<size_t>(num_pinned, num_keys / 2));
+    NextUseCache cache(num_keys, capacity);
+    cache.pin(pinned);
+    cache.set_scores(std::vector<uint16_t>(num_keys, 1));
+    Slab slab(capacity);
+    slab.hold(pinned);
+    Trace rest = trace;
+    for (Keys& keys : rest)
+      std::erase_if(keys, [&](uint32_t key) { return std::find(pinned.begin(), pinned.end(), key) != pinned.end(); });
+    for (size_t r = 0; r < trace.size(); r++) {
+      cache.promote(pinned, static_cast<uint32_t>(r + 100));
+      slab.follow(trace[r], cache.step(static_cast<uint32_t>(r), trace[r], next_uses[r]));
+    }
+    CHECK_EQUAL(cache.statistics().misses, belady_misses(rest, capacity - pinned.size()));
+    CHECK_EQUAL(cache.size(), pinned.size());
+    CHECK(cache.contents().empty());
+  }
+  CHECK_THROWS(NextUseCache(5, 2).pin(Keys{1, 2, 3}), InvalidArgument, "at most 2 keys, found 0 requests, 0 keys");
+  CHECK_THROWS(NextUseCache(5, 2).pin(Keys{1, 1}), InvalidArgument, "keys[1]: expected each key once");
+  CHECK_THROWS(NextUseCache(5, 2).pin(Keys{5}), InvalidArgument, "less than 5, found 5");
 }
 
 TEST(next_use_cache_refuses_what_contradicts_the_future_it_was_told) {

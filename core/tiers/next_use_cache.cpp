@@ -142,6 +142,7 @@ void NextUseCache::keep_hits(uint32_t request, std::span<const uint32_t> keys, s
     if (slot == kMiss) continue;
     hits++;
     Slot& hit = slots_[slot];
+    if (hit.next_use == kNever) continue;   // pinned
     if (hit.last_use == request) continue;  // the key stands twice
     hit.last_use = request;
     if (hit.next_use == request)
@@ -247,7 +248,7 @@ void NextUseCache::promote(std::span<const uint32_t> keys, uint32_t request) {
     if (i + kPrefetch < keys.size() && keys[i + kPrefetch] < slot_of_.size())
       __builtin_prefetch(&slot_of_[keys[i + kPrefetch]]);
     const uint32_t slot = slot_of_[keys[i]];
-    if (slot == kMiss || is_known(slots_[slot].next_use)) continue;
+    if (slot == kMiss || slots_[slot].next_use != kUnknown) continue;
     take_out(slot);
     slots_[slot].next_use = request;
     place(slot);
@@ -261,14 +262,31 @@ void NextUseCache::set_scores(std::span<const uint16_t> scores) {
   scores_.assign(scores.begin(), scores.end());
   unknown_.clear_all();
   for (uint32_t slot = 0; slot < slots_.size(); slot++)
-    if (slots_[slot].key != kMiss && !is_known(slots_[slot].next_use)) place(slot);
+    if (slots_[slot].key != kMiss && slots_[slot].next_use == kUnknown) place(slot);
+}
+
+void NextUseCache::pin(std::span<const uint32_t> keys) {
+  require(size() == 0 && next_request_ == 0 && keys.size() <= slots_.size(), [&] {
+    return "pin: expected a new cache and at most " + text(slots_.size()) + " keys, found " + text(next_request_) +
+           " requests, " + text(size()) + " keys in the cache and " + text(keys.size()) + " to pin";
+  });
+  for (size_t i = 0; i < keys.size(); i++) {
+    require(keys[i] < slot_of_.size() && slot_of_[keys[i]] == kMiss, [&] {
+      return "pin: keys[" + text(i) + "]: expected each key once, less than " + text(slot_of_.size()) + ", found " +
+             text(keys[i]);
+    });
+    slots_[i] = {keys[i], kNever, 0, kNever};
+    slot_of_[keys[i]] = static_cast<uint32_t>(i);
+  }
+  free_.resize(slots_.size() - keys.size());
 }
 
 std::vector<CachedKey> NextUseCache::contents() const {
   std::vector<CachedKey> found;
   found.reserve(size());
   for (uint32_t slot = 0; slot < slots_.size(); slot++)
-    if (slots_[slot].key != kMiss) found.push_back({slots_[slot].key, slot, slots_[slot].next_use});
+    if (slots_[slot].key != kMiss && slots_[slot].next_use != kNever)
+      found.push_back({slots_[slot].key, slot, slots_[slot].next_use});
   return found;
 }
 

@@ -69,6 +69,11 @@ class NextUseCache {
   // Ranks keys of unknown next use: the higher score is kept. scores: one per key. What is cached is ranked anew.
   void set_scores(std::span<const uint16_t> scores);
 
+  // Puts these keys into slots 0, 1, ... of a new cache, where they stay whatever comes. Each once, at most `capacity`.
+  // A trace that is gone through again and again begins each time with nothing else in the cache; what is wanted by
+  // most requests is worth more when it is there from the beginning.
+  void pin(std::span<const uint32_t> keys);
+
   // The next request. request: above the last one. keys: in any order; one that stands twice is hit or missed twice,
   // and its first next use counts. next_use: per key the request that uses it next, or kNever, or kUnknown. The result
   // is good until the next call. Throws InvalidArgument for a key, a request or a next use out of range; and when the
@@ -80,14 +85,15 @@ class NextUseCache {
   // request: above the last one stepped.
   void promote(std::span<const uint32_t> keys, uint32_t request);
 
-  // What is cached, by ascending slot; and the way back, into an empty cache. Next uses are above the last request.
+  // What is cached and not pinned, by ascending slot; and the way back, into an empty cache. Next uses are above the
+  // last request.
   std::vector<CachedKey> contents() const;
   void load(std::span<const CachedKey> contents);
 
  private:
   struct Slot {
-    uint32_t key;  // kMiss: free
-    uint32_t next_use;
+    uint32_t key;       // kMiss: free
+    uint32_t next_use;  // kNever: the key is pinned
     uint32_t position;  // in its bucket
     uint32_t last_use;  // the request that used it last, kNever before
   };

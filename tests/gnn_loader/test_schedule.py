@@ -9,7 +9,7 @@ import pytest
 
 from outcrop import native
 from outcrop.errors import InvalidArgument, StorageFailure
-from outcrop.gnn_loader.schedule import MissCurve, NextUseFile, miss_curve, share_memory
+from outcrop.gnn_loader.schedule import MissCurve, NextUseFile, miss_curve, rows_to_pin, share_memory
 from outcrop.types import UInt32Array
 
 
@@ -96,6 +96,35 @@ def test_a_curve_from_a_sample_of_rows_is_near_the_whole_one() -> None:
 def test_an_empty_trace_has_a_curve() -> None:
     assert miss_curve([], 10).misses.sum() == 0
     assert miss_curve([np.zeros(0, np.uint32)], 0).misses.tolist() == [0.0]
+
+
+def misses_of(requests: list[UInt32Array], num_rows: int, capacity: int, pinned: UInt32Array) -> int:
+    future, cache = native.NextUses(num_rows), native.NextUseCache(num_rows, capacity)
+    next_uses = [future.before(r, requests[r]) for r in range(len(requests) - 1, -1, -1)][::-1]
+    cache.pin(pinned)
+    for request, next_use in enumerate(next_uses):
+        cache.advance(request, requests[request], next_use)
+    return cache.statistics().misses
+
+
+@pytest.mark.parametrize(("share", "least_gain"), [(0.02, 0.0), (0.1, 0.0), (0.5, 0.4), (1.0, 0.99)])
+def test_pinning_the_most_wanted_rows_saves_what_each_pass_would_load_again(share: float, least_gain: float) -> None:
+    requests, capacity = skewed_requests(5000, 25, 500, seed=5), int(share * 5000)
+    counts = np.bincount(np.concatenate(requests), minlength=5000)
+
+    pinned = rows_to_pin(requests, 5000, capacity, sampled_rows=3000, num_threads=2)
+
+    assert len(np.unique(pinned)) == len(pinned) <= capacity
+    assert (np.diff(counts[pinned]) <= 0).all()
+    without = misses_of(requests, 5000, capacity, pinned[:0])
+    assert misses_of(requests, 5000, capacity, pinned) <= (1 - least_gain) * without * 1.01
+
+
+def test_a_cache_that_each_pass_replaces_pins_little() -> None:
+    # Each request wants other rows, twice in a row: what is wanted next is all that counts.
+    requests = [np.arange(100 * (r // 2), 100 * (r // 2 + 1), dtype=np.uint32) for r in range(40)]
+
+    assert len(rows_to_pin(requests, 2000, 100)) == 0
 
 
 def curve_of(misses: list[float]) -> MissCurve:
