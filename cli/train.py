@@ -19,7 +19,7 @@ from outcrop.gnn_loader import FeatureTable, Graph
 from outcrop.gnn_loader.fetch_loader import FetchLoader
 from outcrop.gnn_loader.sampler import NeighborSampler
 from outcrop.gnn_loader.seeds import NodeSeeds, SeedBatches
-from outcrop.types import NODE_TO_NODE, Int64Array
+from outcrop.types import NODE_TO_NODE, AnyArray, Int64Array
 
 _EVALUATION_BATCH = 2048
 
@@ -156,7 +156,7 @@ def _integers(path: Path) -> Int64Array | None:
     if not path.exists():
         return None
     try:
-        array = np.load(path)
+        array: AnyArray = np.load(path)
     except ValueError as error:
         raise InvalidArgument(f"{path}: {error}") from error
     if array.ndim != 1 or array.dtype.kind not in "iu":
