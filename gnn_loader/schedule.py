@@ -22,7 +22,7 @@ from outcrop.types import Int64Array, UInt32Array
 FRACTIONS = (0.0, 0.005, 0.01, 0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1.0)
 
 # Parts of a cache that are tried as pinned.
-_PINNED_PARTS = (0.0, 0.1, 0.25, 0.5, 0.75, 0.9, 1.0)
+_PINNED_PARTS = (0.0, 0.15, 0.3, 0.45, 0.6, 0.75, 0.9, 1.0)
 
 
 class NextUseFile:
@@ -195,7 +195,8 @@ class _Sample:
 
     def _followed(self, keys: UInt32Array) -> UInt32Array:
         numbers = self._number[keys]
-        return numbers[numbers != native.MISS]
+        followed: UInt32Array = numbers[numbers != native.MISS]
+        return followed
 
 
 def _sampled_numbers(num_rows: int, sampled_rows: int, seed: int) -> UInt32Array:
