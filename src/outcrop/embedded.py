@@ -2,10 +2,11 @@
 
 import os
 import threading
+from collections.abc import Callable
 from types import TracebackType
 from typing import Any
 
-from outcrop import graphs
+from outcrop import graphs, stored
 from outcrop.ann import CollectionSpec
 from outcrop.collection import Collection, CollectionInfo, CollectionStatistics
 from outcrop.connection import Connection
@@ -13,6 +14,7 @@ from outcrop.errors import InvalidArgument
 from outcrop.gnn_loader import FeatureTable, Graph
 from outcrop.jobs import Job
 from outcrop.store import Manifest, Root, parse_bytes
+from outcrop.types import Progress
 
 __all__ = ["Collection", "CollectionInfo", "CollectionStatistics", "Database", "connect"]
 
@@ -134,6 +136,26 @@ class Database:
     def drop_features(self, name: str) -> None:
         """Remove a feature table; who has it open keeps it until closing it. Raises NotFound."""
         self._drop("features", name)
+
+    def stored_names(self) -> list[tuple[str, str]]:
+        """Return (kind, name) of everything beside collections that holds bytes: graphs, features, plans."""
+        return [(kind, record.name) for kind in stored.KINDS for record in self._root.list_objects(kind)]
+
+    def verify(
+        self,
+        kind: str,
+        name: str,
+        *,
+        memory: str | int = "256MiB",
+        progress: Callable[[Progress], object] | None = None,
+    ) -> stored.StoredReport:
+        """Read every byte of a graph, a feature table or a plan and report all that is wrong with it.
+
+        kind: "graphs", "features" or "plans". First every checksum; of a graph, when those are right, also that its
+        offsets ascend, its edges name nodes and are in order, its weights are numbers. A collection is verified by
+        `Collection.verify`. Raises NotFound, StorageFailure, ResourceExhausted, UnsupportedFormat.
+        """
+        return stored.verify_stored(self.connection, kind, name, parse_bytes(memory), progress or (lambda _: None))
 
     def gc(self) -> list[str]:
         """Remove files that no version needs and no reader holds; returns their paths, relative to the root."""

@@ -7,6 +7,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 from click.testing import Result
 
@@ -83,3 +84,42 @@ def test_wrong_input_is_one_line_and_an_exit_code(outcrop: Outcrop, files: Simpl
         assert result.exit_code == code, result.output
         assert result.stderr.startswith("error: ")
         assert result.stderr.count("\n") == 1
+
+
+@pytest.fixture
+def stored(tmp_path: Path) -> Path:
+    """A root with a graph and two feature tables, one of them called like the graph."""
+    with engine.connect(tmp_path / "root") as database:
+        edges = np.random.default_rng(1).integers(0, 900, (2, 5000))
+        database.import_graph("g", edges).wait()
+        for name in ("g", "x"):
+            database.import_features(name, np.ones((900, 12), np.float32)).wait()
+    return tmp_path / "root"
+
+
+def test_graphs_and_features_are_verified_with_the_rest(ok: Ok, outcrop: Outcrop, stored: Path) -> None:
+    reports = ok("verify", "--path", stored)
+
+    assert [(report["kind"], report["name"]) for report in reports] == [
+        ("graphs", "g"), ("features", "g"), ("features", "x"),
+    ]  # fmt: skip
+    assert all(report["problems"] == [] and report["contents_checked"] for report in reports)
+    assert len(ok("verify", "g", "--path", stored)) == 2
+    assert "x (features), version 1: good (1 files" in outcrop("verify", "x", "--path", stored).stdout
+
+
+@pytest.mark.parametrize(("name", "file"), [("g", "indices-0.blk"), ("x", "rows.blk")])
+def test_damage_to_a_graph_or_a_table_is_named(outcrop: Outcrop, stored: Path, name: str, file: str) -> None:
+    for path in stored.rglob(file):
+        with path.open("r+b") as opened:
+            opened.seek(2 * 4096 + 5)
+            (byte,) = opened.read(1)
+            opened.seek(2 * 4096 + 5)
+            opened.write(bytes([byte ^ 16]))
+
+    result = outcrop("verify", name, "--path", stored, "--json")
+
+    assert result.exit_code == ExitCode.CORRUPT
+    bad = [report for report in json.loads(result.stdout) if report["problems"]]
+    assert {(problem["file"], problem["block"]) for report in bad for problem in report["problems"]} == {(file, 2)}
+    assert not any(report["contents_checked"] for report in bad)

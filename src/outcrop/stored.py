@@ -1,0 +1,71 @@
+"""Verifying what a root holds beside collections: graphs, feature tables, plans."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from outcrop.connection import Connection
+from outcrop.errors import CorruptFile, InvalidArgument
+from outcrop.gnn_loader import FeatureTable, Graph
+from outcrop.gnn_loader.graph_verify import graph_problems
+from outcrop.store import Accountant, Problem, StorageReader, VersionLease, verify_version
+from outcrop.types import Progress
+
+KINDS = ("graphs", "features", "plans")
+
+_BUFFER_BYTES = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class StoredReport:
+    """What a verification found. kind: graphs, features or plans. contents_checked: whether, beyond checksums, what the
+    files say was looked at."""
+
+    kind: str
+    name: str
+    version: int | None
+    num_files: int
+    size_bytes: int
+    contents_checked: bool
+    problems: tuple[Problem, ...]
+
+
+def verify_stored(
+    connection: Connection, kind: str, name: str, memory_bytes: int, report: Callable[[Progress], object]
+) -> StoredReport:
+    """See `Database.verify`."""
+    if kind not in KINDS:
+        raise InvalidArgument(f"kind: expected one of {', '.join(KINDS)}, found {kind!r}")
+    record = connection.root.get(kind, name)
+    try:
+        lease = connection.root.open_version(record.id)
+    except CorruptFile as error:
+        return StoredReport(kind, name, None, 0, 0, False, (Problem("version", None, str(error)),))
+    with lease:
+        manifest = lease.manifest
+        total = max(1, manifest.size_bytes)
+        with StorageReader(Accountant(memory_bytes), connection.reader, buffer_bytes=_BUFFER_BYTES) as reader:
+            tick = lambda done: report(Progress("checksums", 0.5 * done / total, None))  # noqa: E731
+            problems = list(verify_version(lease, reader, tick))
+        checked = not problems and kind != "plans"
+        if checked:
+            again = connection.root.open_version(record.id, manifest.version)
+            problems = _contents(connection, kind, again, memory_bytes, report)
+        size_bytes = manifest.size_bytes
+        return StoredReport(kind, name, manifest.version, len(manifest.files), size_bytes, checked, tuple(problems))
+
+
+def _contents(
+    connection: Connection, kind: str, lease: VersionLease, memory_bytes: int, report: Callable[[Progress], object]
+) -> list[Problem]:
+    """Open what the lease holds, which then takes the lease over, and look at what it says."""
+    memory = Accountant(memory_bytes)
+    try:
+        if kind == "features":
+            FeatureTable.open(lease, memory, connection.reader).close()
+            return []
+        with Graph.open(lease, memory, "map", connection.reader) as graph:
+            total = max(1, graph.num_edges())
+            tick = lambda done: report(Progress("edges", 0.5 + 0.5 * done / total, None))  # noqa: E731
+            return [Problem("version", None, text) for text in graph_problems(graph, tick)]
+    except CorruptFile as error:
+        return [Problem("version", None, str(error))]
