@@ -17,7 +17,7 @@ from dgl.storages import FeatureStorage
 
 from outcrop.errors import InvalidArgument, NotFound
 from outcrop.gnn_loader.adapters.rows import RowTable, as_table, fetch_tensor
-from outcrop.gnn_loader.adapters.tensor_minibatch import TensorLayer, TensorMinibatch, tensor_minibatch
+from outcrop.gnn_loader.adapters.tensor_minibatch import TensorLayer, TensorMinibatch, attributes_of, tensor_minibatch
 from outcrop.gnn_loader.minibatch import Minibatch
 from outcrop.gnn_loader.sampler import NeighborSampler
 from outcrop.gnn_loader.seeds import NodeSeeds
@@ -194,24 +194,39 @@ class BlockLoader:
     The first block's `srcdata` has the loader's features, the last one's `dstdata` the given columns of the seeds.
     """
 
-    def __init__(self, loader: Iterable[Minibatch], graph: Topology, labels: Mapping[str, Rows]) -> None:
-        """labels: by name, rows of the seeds' type, such as {"y": labels}."""
+    def __init__(
+        self,
+        loader: Iterable[Minibatch],
+        graph: Topology,
+        labels: Mapping[str, Rows],
+        *,
+        attributes: Mapping[str, tuple[str, str]] | None = None,
+    ) -> None:
+        """labels: by name, rows of the seeds' type, such as {"y": labels}. attributes: by table of the loader, the node
+        type and the name of its rows; by default the only type, or the one of the table's name, and "x"."""
         self._loader = loader
         self._graph = graph
         self._labels = {name: as_table(rows) for name, rows in labels.items()}
+        self._attributes = attributes or {}
 
     def __iter__(self) -> Iterator[tuple[Any, Any, Blocks]]:
         """Yield one triple per minibatch."""
         for minibatch in self._loader:
             tensors = tensor_minibatch(minibatch)
-            inputs, outputs, blocks = blocks_of(tensors, self._graph)
-            homogeneous = not isinstance(inputs, dict)
-            for table, rows in tensors.features.items():
-                node_type, _, name = table.partition("/")
-                data = blocks[0].srcdata if homogeneous else blocks[0].srcnodes[node_type].data
-                data[table if homogeneous else name or "x"] = rows
-            seed_type = tensors.seed_type
-            for name, column in self._labels.items():
-                data = blocks[-1].dstdata if homogeneous else blocks[-1].dstnodes[seed_type].data
-                data[name] = fetch_tensor(column, outputs if homogeneous else outputs[seed_type])
-            yield inputs, outputs, blocks
+            del minibatch
+            triple = self._with_data(tensors)
+            del tensors
+            yield triple
+            del triple  # with it goes the last hold on the loader's buffer
+
+    def _with_data(self, tensors: TensorMinibatch) -> tuple[Any, Any, Blocks]:
+        inputs, outputs, blocks = blocks_of(tensors, self._graph)
+        homogeneous = not isinstance(inputs, dict)
+        for table, (node_type, name) in attributes_of(tensors.features, tensors.nodes, self._attributes).items():
+            data = blocks[0].srcdata if homogeneous else blocks[0].srcnodes[node_type].data
+            data[name] = tensors.features[table]
+        seeds = outputs if homogeneous else outputs[tensors.seed_type]
+        data = blocks[-1].dstdata if homogeneous else blocks[-1].dstnodes[tensors.seed_type].data
+        for name, column in self._labels.items():
+            data[name] = fetch_tensor(column, seeds)
+        return inputs, outputs, blocks

@@ -218,16 +218,28 @@ class DataLoader:
     """
 
     def __init__(
-        self, loader: Iterable[Minibatch], graph: Topology, columns: Mapping[str, Rows] | Mapping[tuple[str, str], Rows]
+        self,
+        loader: Iterable[Minibatch],
+        graph: Topology,
+        columns: Mapping[str, Rows] | Mapping[tuple[str, str], Rows],
+        *,
+        attributes: Mapping[str, tuple[str, str]] | None = None,
     ) -> None:
         """loader: its sampler made with expand="newcomers". columns: attributes to add to what the loader brings, such
-        as {"y": labels}: by name for the seeds' type, or by (node type, name)."""
+        as {"y": labels}: by name for the seeds' type, or by (node type, name). attributes: by table of the loader, the
+        node type and the name of its rows; by default the only type, or the one of the table's name, and "x"."""
         self._loader = loader
         self._graph = graph
         self._columns = {key: as_table(rows) for key, rows in columns.items()}
+        self._attributes = attributes or {}
 
     def __iter__(self) -> Iterator[Data | HeteroData]:
         """Yield one `Data` per minibatch."""
         ids = edge_ids(self._graph)
         for minibatch in self._loader:
-            yield data_of(tensor_minibatch(minibatch), self._graph.edge_types, ids, self._columns)
+            tensors = tensor_minibatch(minibatch)
+            del minibatch
+            data = data_of(tensors, self._graph.edge_types, ids, self._columns, self._attributes)
+            del tensors
+            yield data
+            del data  # with it goes the last hold on the loader's buffer

@@ -11,7 +11,7 @@ from torch_geometric.sampler import HeteroSamplerOutput, SamplerOutput
 
 from outcrop.errors import InvalidArgument
 from outcrop.gnn_loader.adapters.rows import RowTable, fetch_tensor
-from outcrop.gnn_loader.adapters.tensor_minibatch import TensorLayer, TensorMinibatch
+from outcrop.gnn_loader.adapters.tensor_minibatch import TensorLayer, TensorMinibatch, attributes_of
 from outcrop.gnn_loader.topology import Topology
 from outcrop.types import NODE, NODE_TO_NODE, AnyArray, EdgeType
 
@@ -60,12 +60,10 @@ def data_of(
     edge_types: Sequence[EdgeType],
     edge_ids: EdgeIds,
     columns: Mapping[Any, RowTable],
+    attributes: Mapping[str, tuple[str, str]],
 ) -> Data | HeteroData:
-    """Return a planned minibatch as `Data` or `HeteroData` with its features and `columns`.
-
-    A feature table of a hetero graph belongs to the type whose nodes it has rows for: its name is "type/name", or the
-    type alone.
-    """
+    """Return a planned minibatch as `Data` or `HeteroData` with its features and `columns`; attributes: see
+    `attributes_of`."""
     _check_expanded_once(minibatch)
     homogeneous = is_homogeneous(edge_types)
     data = Data() if homogeneous else HeteroData()
@@ -84,7 +82,7 @@ def data_of(
     for key, table in columns.items():
         node_type, name = key if isinstance(key, tuple) else (minibatch.seed_type, key)
         (data if homogeneous else data[node_type])[name] = fetch_tensor(table, minibatch.nodes[node_type])
-    _add_features(data, minibatch, homogeneous)
+    _add_features(data, minibatch, attributes, homogeneous)
     _add_seeds(data, minibatch, homogeneous)
     return data
 
@@ -166,13 +164,11 @@ def _nodes_per_hop(minibatch: TensorMinibatch) -> dict[str, list[int]]:
     return {name: [b - a for a, b in itertools.pairwise(offsets)] for name, offsets in minibatch.hop_offsets.items()}
 
 
-def _add_features(data: Data | HeteroData, minibatch: TensorMinibatch, homogeneous: bool) -> None:
-    for table, rows in minibatch.features.items():
-        if homogeneous:
-            data["x" if len(minibatch.features) == 1 else table] = rows
-        else:
-            node_type, _, name = table.partition("/")
-            data[node_type][name or "x"] = rows
+def _add_features(
+    data: Data | HeteroData, minibatch: TensorMinibatch, attributes: Mapping[str, tuple[str, str]], homogeneous: bool
+) -> None:
+    for table, (node_type, name) in attributes_of(minibatch.features, minibatch.nodes, attributes).items():
+        (data if homogeneous else data[node_type])[name] = minibatch.features[table]
 
 
 def _add_seeds(data: Data | HeteroData, minibatch: TensorMinibatch, homogeneous: bool) -> None:

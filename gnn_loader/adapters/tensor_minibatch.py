@@ -1,12 +1,13 @@
 """A minibatch as tensors, which share its memory where torch can read it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
 import torch
 
+from outcrop.errors import InvalidArgument
 from outcrop.types import AnyArray, EdgeType
 
 
@@ -131,6 +132,27 @@ def tensor_minibatch(minibatch: Any) -> TensorMinibatch:
         None if trees is None else {name: torch.from_numpy(tree.astype(np.int64)) for name, tree in trees.items()},
         {name: shared_tensor(rows) for name, rows in minibatch.features.items()},
     )
+
+
+def attributes_of(
+    tables: Collection[str], node_types: Collection[str], given: Mapping[str, tuple[str, str]]
+) -> dict[str, tuple[str, str]]:
+    """Return, for each table of a loader, the node type that it belongs to and the name of its rows there.
+
+    given: both, by table. Where it says nothing, rows are called "x" and belong to the only type, or to the type whose
+    name the table has. Raises InvalidArgument where that tells nothing, or two tables would get one name.
+    """
+    found: dict[str, tuple[str, str]] = {}
+    for table in tables:
+        only = next(iter(node_types)) if len(node_types) == 1 else None
+        place = given.get(table, (table if table in node_types else only, "x"))
+        if place[0] is None or place in found.values():
+            raise InvalidArgument(
+                f"table {table!r}: expected its node type, one of {sorted(node_types)}, and a name of its own for its "
+                f"rows, in attributes={{{table!r}: (type, name)}}"
+            )
+        found[table] = (place[0], place[1])
+    return found
 
 
 def _joined(

@@ -255,7 +255,7 @@ def planned(sampler: NeighborSampler, batches: SeedBatches, tables: dict[str, to
     """What a loader yields: minibatches with features."""
 
     def with_features(minibatch: Minibatch) -> Minibatch:
-        types = {name: name.partition("/")[0] if "/" in name else "node" for name in tables}
+        types = {name: name.partition("/")[0] if name not in ("x", "anything") else "node" for name in tables}
         rows = {name: table[minibatch.nodes[types[name]].astype(np.int64)].numpy() for name, table in tables.items()}
         return Minibatch(**{**{f: getattr(minibatch, f) for f in Minibatch.__slots__}, "features": rows})
 
@@ -282,15 +282,37 @@ def test_planned_minibatches_become_data() -> None:
 def test_planned_hetero_minibatches_become_hetero_data() -> None:
     graph = papers(2)
     batches = SeedBatches(NodeSeeds(np.arange(40), "author"), 8)
-    loader = planned(newcomers(graph), batches, {"paper/x": numbered(100), "author/x": numbered(40)})
+    loader = planned(newcomers(graph), batches, {"paper/x": numbered(100), "author": numbered(40)})
+    columns = {("author", "y"): torch.arange(40), ("paper", "year"): torch.arange(100)}
 
-    for batch in DataLoader(loader, graph, {"y": torch.arange(40), ("paper", "year"): torch.arange(100)}):
+    for batch in DataLoader(loader, graph, columns, attributes={"paper/x": ("paper", "feat")}):
         assert isinstance(batch, HeteroData)
         assert batch.validate()
         assert batch["author"].batch_size == 8
         assert torch.equal(batch["author"].y, batch["author"].n_id)
-        assert torch.equal(batch["paper"].x, numbered(100)[batch["paper"].n_id])
+        assert torch.equal(batch["author"].x, numbered(40)[batch["author"].n_id])
+        assert torch.equal(batch["paper"].feat, numbered(100)[batch["paper"].n_id])
         assert torch.equal(batch["paper"].year, batch["paper"].n_id)
+
+
+def test_a_table_of_a_hetero_graph_wants_its_type() -> None:
+    graph = papers(2)
+    loader = planned(newcomers(graph), SeedBatches(NodeSeeds(np.arange(4), "paper"), 4), {"paper/x": numbered(100)})
+
+    with pytest.raises(InvalidArgument, match=r"table 'paper/x': expected its node type, one of \['author', 'paper'\]"):
+        list(DataLoader(loader, graph, {}))
+
+
+def test_two_tables_of_one_type_want_names() -> None:
+    graph = random_graph(2)
+    batches = SeedBatches(NodeSeeds(np.arange(4)), 4)
+    loader = planned(newcomers(graph), batches, {"x": numbered(200), "anything": numbered(200, 2)})
+
+    with pytest.raises(InvalidArgument, match="a name of its own"):
+        list(DataLoader(loader, graph, {}))
+    [batch] = list(DataLoader(loader, graph, {}, attributes={"anything": ("node", "z")}))
+
+    assert torch.equal(batch.z, numbered(200, 2)[batch.n_id])
 
 
 def test_planned_links_become_edge_labels() -> None:
