@@ -61,6 +61,16 @@ def test_degrees_have_the_mean_asked_for_and_heavy_tails(folder: Path) -> None:
     assert (in_degrees >= 10).sum() / (in_degrees >= 100).sum() == pytest.approx(10**1.5, rel=0.15)
 
 
+def test_a_tenth_of_the_nodes_is_the_source_of_nearly_half_of_the_edges(folder: Path) -> None:
+    out_degrees = np.sort(np.bincount(array(folder, "indices"), minlength=NODES))[::-1]
+
+    shares = out_degrees.cumsum() / out_degrees.sum()
+
+    # The law alone gives x^(1/3): 0.46 and 0.22.
+    assert shares[NODES // 10] == pytest.approx(0.46, abs=0.04)
+    assert shares[NODES // 100] == pytest.approx(0.21, abs=0.03)
+
+
 def test_popular_nodes_and_communities_lie_scattered_over_the_ids(folder: Path) -> None:
     out_degrees = np.bincount(array(folder, "indices"), minlength=NODES)
     popular = np.argsort(out_degrees)[-700:]

@@ -16,6 +16,7 @@ from outcrop.datasets import edge_arrays, text_table
 from outcrop.datasets.graph_files import both_directions
 from outcrop.datasets.graphs import GraphFiles, open_graph, open_typed_edges
 from outcrop.errors import CorruptFile, InvalidArgument, NotFound
+from outcrop.gnn_loader import source_identity
 from outcrop.types import NODE, NODE_TO_NODE
 
 NODES = 50
@@ -290,6 +291,18 @@ def test_files_of_several_types(tmp_path: Path, edges: np.ndarray) -> None:
 
     assert dict(graph.node_counts) == {"user": 50, "item": 99}
     assert len(all_edges(graph, ("item", "like", "item"))["src"]) == 9
+
+
+def test_an_import_can_tell_whether_a_source_is_the_same(tmp_path: Path, edges: np.ndarray) -> None:
+    for layout, write in EDGE_FILES.items():
+        path = write(tmp_path, edges)
+        first, again, reversed_too = (
+            source_identity(open_graph(path, {NODE: NODES}, undirected=both)) for both in (False, False, True)
+        )
+
+        assert first is not None, layout
+        assert first == again, layout
+        assert first != reversed_too, layout
 
 
 def test_identities_change_with_the_file_and_with_what_is_read_of_it(tmp_path: Path, edges: np.ndarray) -> None:
