@@ -67,10 +67,11 @@ class VictimStatistics:
 class TierStatistics:
     """Where rows came from since the reader was made.
 
-    rows: asked for, the sum of hot_rows (pinned), cache_rows, victim_rows and master_rows. ahead_rows: read from the
-    file for later requests; they are victim_rows when these ask. passes: times that something was read from the file.
-    grouped_requests: served by the pass of an earlier one. master_reads, master_bytes: given to the device for the
-    file; master_pages: different 4-KiB blocks wanted, the rest bridged gaps. cache_inserts: rows copied to the cache.
+    rows: asked for, the sum of hot_rows (pinned), cache_rows, victim_rows, master_rows and repeated_rows (missed twice
+    in one request). ahead_rows: read from the file for later requests; they are victim_rows when these ask.
+    passes: times that something was read from the file. grouped_requests: served by the pass of an earlier one.
+    master_reads, master_bytes: given to the device for the file; master_pages: different 4-KiB blocks wanted, the rest
+    bridged gaps. cache_inserts: rows copied to the cache.
     """
 
     requests: int
@@ -79,6 +80,7 @@ class TierStatistics:
     cache_rows: int
     victim_rows: int
     master_rows: int
+    repeated_rows: int
     ahead_rows: int
     passes: int
     grouped_requests: int

@@ -3,6 +3,7 @@
 #include <nanobind/ndarray.h>
 #include <nanobind/stl/shared_ptr.h>
 #include <nanobind/stl/string.h>
+#include <nanobind/stl/tuple.h>
 #include <nanobind/stl/unique_ptr.h>
 
 #include <memory>
@@ -26,6 +27,8 @@ using ReleaseLock = nb::call_guard<nb::gil_scoped_release>;
 using Keys = nb::ndarray<const uint32_t, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
 using Scores = nb::ndarray<const uint16_t, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
 using OutputBytes = nb::ndarray<uint8_t, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
+using NumpyKeys = nb::ndarray<nb::numpy, uint32_t, nb::ndim<1>>;
+using NumpyRows = nb::ndarray<nb::numpy, uint8_t, nb::ndim<2>>;
 using InputRows = nb::ndarray<const uint8_t, nb::ndim<2>, nb::c_contig, nb::device::cpu>;
 
 template <class Array>
@@ -62,7 +65,7 @@ struct Inbox {
   std::vector<std::byte> rows;
 };
 
-nb::tuple take_rows(VictimBuffer& buffer, uint32_t request) {
+std::tuple<NumpyKeys, NumpyRows> take_rows(VictimBuffer& buffer, uint32_t request) {
   auto inbox = std::make_unique<Inbox>();
   {
     nb::gil_scoped_release release;
@@ -73,10 +76,8 @@ nb::tuple take_rows(VictimBuffer& buffer, uint32_t request) {
   }
   Inbox* taken = inbox.release();
   nb::capsule owner(taken, [](void* p) noexcept { delete static_cast<Inbox*>(p); });
-  nb::ndarray<nb::numpy, uint32_t, nb::ndim<1>> keys(taken->keys.data(), {taken->keys.size()}, owner);
-  nb::ndarray<nb::numpy, uint8_t, nb::ndim<2>> rows(reinterpret_cast<uint8_t*>(taken->rows.data()),
-                                                    {taken->keys.size(), buffer.row_bytes()}, owner);
-  return nb::make_tuple(keys, rows);
+  return {NumpyKeys(taken->keys.data(), {taken->keys.size()}, owner),
+          NumpyRows(reinterpret_cast<uint8_t*>(taken->rows.data()), {taken->keys.size(), buffer.row_bytes()}, owner)};
 }
 
 void bind_victim_statistics(nb::module_& m) {
@@ -154,11 +155,12 @@ uint64_t tiers_memory_bytes(uint64_t num_rows, uint64_t row_bytes, uint64_t cach
 void bind_tier_statistics(nb::module_& m) {
   nb::class_<TierStatistics>(m, "TierStatistics", "Rows and bytes per tier since a TieredReader was made.")
       .def_ro("requests", &TierStatistics::requests)
-      .def_ro("rows", &TierStatistics::rows, "Asked for: the sum of the four below.")
+      .def_ro("rows", &TierStatistics::rows, "Asked for: the sum of the five below.")
       .def_ro("hot_rows", &TierStatistics::hot_rows, "From the hot set.")
       .def_ro("cache_rows", &TierStatistics::cache_rows, "From the cache.")
       .def_ro("victim_rows", &TierStatistics::victim_rows, "From the victim buffer, those read ahead among them.")
       .def_ro("master_rows", &TierStatistics::master_rows, "From the file, when they were asked for.")
+      .def_ro("repeated_rows", &TierStatistics::repeated_rows, "Missed twice in one request, and copied.")
       .def_ro("ahead_rows", &TierStatistics::ahead_rows, "Read from the file for later requests.")
       .def_ro("passes", &TierStatistics::passes, "Times that something was read from the file.")
       .def_ro("grouped_requests", &TierStatistics::grouped_requests, "Served by the pass of an earlier one.")

@@ -95,7 +95,8 @@ TEST(tiered_reader_gives_the_tables_rows_for_every_width_and_stack_of_tiers) {
           if (tiers == 3) options.hot_keys = {0, 1, 7, num_rows - 1};
           bool right = true;
           const TierStatistics found = run(table, options, trace, window, right);
-          CHECK_EQUAL(found.rows, found.hot_rows + found.cache_rows + found.victim_rows + found.master_rows);
+          CHECK_EQUAL(found.rows,
+                      found.hot_rows + found.cache_rows + found.victim_rows + found.master_rows + found.repeated_rows);
           CHECK_EQUAL(found.requests, uint64_t{20});
           if (!right) {
             record_failure(__FILE__, __LINE__,

@@ -8,12 +8,13 @@
 
 #include "error.hpp"
 #include "io/block.hpp"
+#include "tiers/row_copy.hpp"
 
 namespace outcrop {
 namespace {
 
-// Rows of a slab lie far apart: they are asked for this many copies ahead.
-constexpr size_t kPrefetch = 8;
+// A tensor larger than this is written around the processor's caches.
+constexpr uint64_t kStreamingBytes = uint64_t{4} << 20;
 // Destinations from here on are inboxes of later requests, the rest rows of this one.
 constexpr uint32_t kLater = 1u << 31;
 
@@ -37,11 +38,8 @@ TieredReader::TieredReader(std::shared_ptr<BlockFile> file, BufferArena& arena, 
       hot_(options_.hot_keys.empty() ? HotSet() : HotSet(num_rows, options_.hot_keys, options_.row_bytes)),
       look_ahead_(num_rows),
       cache_(num_rows, std::min(options_.cache_rows, num_rows)),
+      slab_(cache_.capacity(), options_.row_bytes),
       pages_(file_->num_data_blocks() + 1) {
-  if (cache_.capacity() > 0) {
-    slab_.emplace(cache_.capacity() * row_bytes());
-    slab_lease_ = slab_->try_lease(cache_.capacity() * row_bytes());
-  }
   options_.victim.row_bytes = row_bytes();
   if (options_.victim.memory_bytes > 0) victim_.emplace(options_.victim);
   load_hot();
@@ -58,6 +56,17 @@ void TieredReader::load_hot() {
   scan_rows(*file_, row_bytes(), options_.hot_keys, options_.scan, arena_,
             [&](size_t i, const std::byte* row) { std::memcpy(hot_.row(uint32_t(i)), row, row_bytes()); });
   options_.hot_keys = {};
+}
+
+TierStatistics& TierStatistics::operator+=(const TierStatistics& more) {
+  requests += more.requests, rows += more.rows;
+  hot_rows += more.hot_rows, cache_rows += more.cache_rows;
+  victim_rows += more.victim_rows, master_rows += more.master_rows;
+  repeated_rows += more.repeated_rows, ahead_rows += more.ahead_rows;
+  passes += more.passes, grouped_requests += more.grouped_requests;
+  master_reads += more.master_reads, master_bytes += more.master_bytes, master_pages += more.master_pages;
+  cache_inserts += more.cache_inserts;
+  return *this;
 }
 
 // ---- announcing
@@ -143,25 +152,37 @@ void TieredReader::serve(Announced& now, uint32_t request, std::byte* out) {
     victim_->prefetch(request + 1);
   }
   read_missing(now, request, out);
-  for (const auto& [index, first] : repeats_)
-    std::memcpy(out + now.row_of(index) * row_bytes(), out + now.row_of(first) * row_bytes(), row_bytes());
+  repeat_rows(now, out);
   insert(now, step, next_use, out);
+  count();
 }
 
 void TieredReader::gather(const Announced& now, const CacheStep& step, std::byte* out) {
   for (const auto& [slot, row] : now.hot) std::memcpy(out + row * row_bytes(), hot_.row(slot), row_bytes());
   missing_.clear();
-  const std::byte* slab = slab_lease_.data();
-  const auto& slots = step.hit_slots;
-  for (uint32_t i = 0; i < slots.size(); ++i) {
-    if (i + kPrefetch < slots.size() && slots[i + kPrefetch] != kMiss)
-      __builtin_prefetch(slab + slots[i + kPrefetch] * row_bytes());
-    if (slots[i] == kMiss)
+  rows_.clear();
+  slots_.clear();
+  for (uint32_t i = 0; i < step.hit_slots.size(); ++i) {
+    if (step.hit_slots[i] == kMiss) {
       missing_.push_back(i);
-    else
-      std::memcpy(out + now.row_of(i) * row_bytes(), slab + slots[i] * row_bytes(), row_bytes());
+    } else {
+      rows_.push_back(now.row_of(i));
+      slots_.push_back(step.hit_slots[i]);
+    }
   }
-  // A key that stands twice is fetched once.
+  gather_rows(slab_, slots_, rows_, out, streaming(now));
+  list_missing(now);
+  served_ = {};
+  served_.requests = 1;
+  served_.rows = now.num_rows();
+  served_.hot_rows = now.hot.size();
+  served_.repeated_rows = repeats_.size();
+  served_.cache_rows = now.keys.size() - missing_.size() - repeats_.size();
+  served_.cache_inserts = step.inserts.size();
+}
+
+// A key that stands twice is fetched once.
+void TieredReader::list_missing(const Announced& now) {
   table_.reset(missing_.size());
   repeats_.clear();
   size_t kept = 0;
@@ -174,27 +195,25 @@ void TieredReader::gather(const Announced& now, const CacheStep& step, std::byte
   }
   missing_.resize(kept);
   found_.assign(kept, 0);
-  std::lock_guard lock(statistics_mutex_);
-  counts_.requests += 1;
-  counts_.rows += now.num_rows();
-  counts_.hot_rows += now.hot.size();
-  counts_.cache_rows += slots.size() - kept;
-  counts_.cache_inserts += step.inserts.size();
+}
+
+bool TieredReader::streaming(const Announced& now) const { return now.num_rows() * row_bytes() > kStreamingBytes; }
+
+void TieredReader::repeat_rows(const Announced& now, std::byte* out) const {
+  for (const auto& [index, first] : repeats_)
+    std::memcpy(out + now.row_of(index) * row_bytes(), out + now.row_of(first) * row_bytes(), row_bytes());
 }
 
 void TieredReader::take_inbox(const Announced& now, uint32_t request, std::byte* out) {
-  uint64_t found = 0;
   victim_->take(request, [&](std::span<const uint32_t> keys, const std::byte* rows) {
     for (size_t i = 0; i < keys.size(); ++i) {
       const uint32_t position = table_.find(keys[i]);
       if (position == KeyTable::kAbsent || found_[position] != 0) continue;
       found_[position] = 1;
-      ++found;
+      ++served_.victim_rows;
       std::memcpy(out + now.row_of(missing_[position]) * row_bytes(), rows + i * row_bytes(), row_bytes());
     }
   });
-  std::lock_guard lock(statistics_mutex_);
-  counts_.victim_rows += found;
 }
 
 // To write a row to disk and read it back, as part of long writes and reads.
@@ -204,8 +223,7 @@ bool TieredReader::spilling_pays() const { return master_row_us_ == 0 || spill_u
 
 void TieredReader::keep_evicted(const CacheStep& step) {
   for (const CacheEviction& evicted : step.evictions)
-    if (evicted.next_use < kUnknown)
-      victim_->put(evicted.next_use, evicted.key, slab_lease_.data() + evicted.slot * row_bytes());
+    if (evicted.next_use < kUnknown) victim_->put(evicted.next_use, evicted.key, slab_.row(evicted.slot));
 }
 
 void TieredReader::read_missing(const Announced& now, uint32_t request, std::byte* out) {
@@ -236,14 +254,13 @@ void TieredReader::read_missing(const Announced& now, uint32_t request, std::byt
   const double us =
       std::max(double(usage.reads) * options_.device.read_us, double(usage.bytes) * options_.device.byte_us);
   master_row_us_ = us / double(wanted_.size());
-  std::lock_guard lock(statistics_mutex_);
-  counts_.master_rows += rows_now;
-  counts_.ahead_rows += ahead;
-  counts_.passes += 1;
-  counts_.grouped_requests += later;
-  counts_.master_reads += usage.reads;
-  counts_.master_bytes += usage.bytes;
-  counts_.master_pages += usage.pages;
+  served_.master_rows = rows_now;
+  served_.ahead_rows = ahead;
+  served_.passes = 1;
+  served_.grouped_requests = later;
+  served_.master_reads = usage.reads;
+  served_.master_bytes = usage.bytes;
+  served_.master_pages = usage.pages;
 }
 
 // How many of the coming requests are best served by the pass over the file that this one needs: what their own passes
@@ -273,13 +290,23 @@ size_t TieredReader::choose_group(uint64_t rows_now) {
 
 void TieredReader::insert(const Announced& now, const CacheStep& step, std::span<const uint32_t> next_use,
                           const std::byte* out) {
-  for (const CacheInsert& entry : step.inserts)
-    std::memcpy(slab_lease_.data() + entry.slot * row_bytes(), out + now.row_of(entry.index) * row_bytes(),
-                row_bytes());
+  rows_.clear();
+  slots_.clear();
+  for (const CacheInsert& entry : step.inserts) {
+    rows_.push_back(now.row_of(entry.index));
+    slots_.push_back(entry.slot);
+  }
+  insert_rows(slab_, slots_, rows_, out, streaming(now));
   if (!victim_) return;
   victim_->set_spilling(spilling_pays());
   for (const uint32_t index : step.bypassed)
     victim_->put(next_use[index], now.keys[index], out + now.row_of(index) * row_bytes());
+}
+
+// All at once, so that whoever looks meanwhile finds sums that agree.
+void TieredReader::count() {
+  std::lock_guard lock(statistics_mutex_);
+  counts_ += served_;
 }
 
 TierStatistics TieredReader::statistics() const {

@@ -26,6 +26,7 @@
 #include "tiers/next_use_cache.hpp"
 #include "tiers/page_set.hpp"
 #include "tiers/row_scan.hpp"
+#include "tiers/row_slab.hpp"
 #include "tiers/victim_buffer.hpp"
 
 namespace outcrop {
@@ -44,12 +45,15 @@ struct TierStatistics {
   uint64_t requests = 0, rows = 0;
   // Where each row came from. Rows read ahead for a later request come from the victim buffer when it asks.
   uint64_t hot_rows = 0, cache_rows = 0, victim_rows = 0, master_rows = 0;
+  uint64_t repeated_rows = 0;     // missed a second time in one request, and copied from the first
   uint64_t ahead_rows = 0;        // read from the master file for later requests
   uint64_t passes = 0;            // over the master file: requests, or groups, that read something of it
   uint64_t grouped_requests = 0;  // that were served by another's pass
   uint64_t master_reads = 0, master_bytes = 0, master_pages = 0;
   uint64_t cache_inserts = 0;
   VictimStatistics victim;
+
+  TierStatistics& operator+=(const TierStatistics& more);  // all but the victim buffer's
 };
 
 // announce and read: one thread at a time. statistics(): any thread.
@@ -93,12 +97,16 @@ class TieredReader {
   double charge(const PageSet& pages) const;
   void serve(Announced& now, uint32_t request, std::byte* out);
   void gather(const Announced& now, const CacheStep& step, std::byte* out);
+  void list_missing(const Announced& now);
+  bool streaming(const Announced& now) const;
   void take_inbox(const Announced& now, uint32_t request, std::byte* out);
   double spill_us() const;
   bool spilling_pays() const;
   void keep_evicted(const CacheStep& step);
   void read_missing(const Announced& now, uint32_t request, std::byte* out);
   size_t choose_group(uint64_t rows_now);
+  void repeat_rows(const Announced& now, std::byte* out) const;
+  void count();
   void insert(const Announced& now, const CacheStep& step, std::span<const uint32_t> next_use, const std::byte* out);
 
   const std::shared_ptr<BlockFile> file_;
@@ -108,8 +116,7 @@ class TieredReader {
   HotSet hot_;
   LookAhead look_ahead_;
   NextUseCache cache_;
-  std::optional<BufferArena> slab_;
-  BufferArena::Lease slab_lease_;
+  RowSlab slab_;
   std::optional<VictimBuffer> victim_;
 
   std::deque<Announced> window_;
@@ -126,8 +133,11 @@ class TieredReader {
   KeyTable table_;
   PageSet pages_;
 
+  std::vector<uint32_t> rows_, slots_;  // of hits, then of inserts
+  TierStatistics served_;               // by this request
+
   mutable std::mutex statistics_mutex_;
-  TierStatistics counts_;
+  TierStatistics counts_;  // by all that are done
 };
 
 }  // namespace outcrop

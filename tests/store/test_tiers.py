@@ -1,4 +1,4 @@
-from collections import Counter, OrderedDict, deque
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -6,6 +6,7 @@ import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from tests.store.replacement_policies import lru_misses, s3_fifo_misses, sieve_misses
 
 from outcrop.errors import CorruptFile, InvalidArgument, ResourceExhausted
 from outcrop.store import Accountant, BlockWriter, StorageReader
@@ -72,98 +73,9 @@ def test_rows_are_the_files_whatever_tier_served_them(reader, file, rows, tmp_pa
     with TieredReader(reader, file, num_rows=NUM_ROWS, row_bytes=ROW_BYTES, options=options) as tiers:
         found = serve(tiers, trace, 6, rows)
     assert found.rows == sum(map(len, trace))
-    assert found.rows == found.hot_rows + found.cache_rows + found.victim_rows + found.master_rows
-    assert min(found.hot_rows, found.cache_rows, found.victim_rows, found.master_rows, found.ahead_rows) > 0
-
-
-# ---- what the cache misses, against policies that do not look ahead. All see one key after the other, and a key enters
-# the cache at once; ours serves a whole request from what it held before.
-
-
-def lru_misses(accesses, capacity):
-    cache: OrderedDict[int, None] = OrderedDict()
-    misses = 0
-    for key in accesses:
-        if key in cache:
-            cache.move_to_end(key)
-            continue
-        misses += 1
-        if len(cache) >= capacity:
-            cache.popitem(last=False)
-        cache[key] = None
-    return misses
-
-
-def sieve_misses(accesses, capacity):
-    """SIEVE (NSDI 2024): a queue, a bit per entry, and a hand that moves from old to new and evicts the unvisited."""
-    order: list[int] = []  # oldest first
-    visited: dict[int, bool] = {}
-    hand = misses = 0
-    for key in accesses:
-        if key in visited:
-            visited[key] = True
-            continue
-        misses += 1
-        if len(order) >= capacity:
-            hand %= len(order)
-            while visited[order[hand]]:
-                visited[order[hand]] = False
-                hand = (hand + 1) % len(order)
-            del visited[order.pop(hand)]
-        order.append(key)
-        visited[key] = False
-    return misses
-
-
-def s3_fifo_misses(accesses, capacity):
-    """S3-FIFO (SOSP 2023): a small queue of a tenth, a main queue, and a ghost of what left the small one."""
-    small_size = max(1, capacity // 10)
-    main_size = capacity - small_size
-    small: deque[int] = deque()
-    main: deque[int] = deque()
-    ghost: OrderedDict[int, None] = OrderedDict()
-    uses: dict[int, int] = {}
-    misses = 0
-
-    def evict_main():
-        while True:
-            key = main.popleft()
-            if uses[key] == 0:
-                del uses[key]
-                return
-            uses[key] -= 1
-            main.append(key)
-
-    def evict_small():
-        while small:
-            key = small.popleft()
-            if uses[key] > 1:
-                uses[key] = 0
-                main.append(key)
-                if len(main) > main_size:
-                    evict_main()
-                    return
-            else:
-                del uses[key]
-                ghost[key] = None
-                if len(ghost) > main_size:
-                    ghost.popitem(last=False)
-                return
-
-    for key in accesses:
-        if key in uses:
-            uses[key] = min(3, uses[key] + 1)
-            continue
-        misses += 1
-        while len(uses) >= capacity:
-            if len(small) >= small_size or not main:
-                evict_small()
-            else:
-                evict_main()
-        (main if key in ghost else small).append(key)
-        ghost.pop(key, None)
-        uses[key] = 0
-    return misses
+    served = (found.hot_rows, found.cache_rows, found.victim_rows, found.master_rows)
+    assert found.rows == sum(served) + found.repeated_rows
+    assert min(*served, found.ahead_rows) > 0
 
 
 @pytest.mark.parametrize("percent", [1, 2, 5, 10, 20, 35, 50])
