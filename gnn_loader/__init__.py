@@ -9,6 +9,8 @@ from outcrop.gnn_loader.features import FeatureStatistics, FeatureTable
 from outcrop.gnn_loader.graph import EdgeStatistics, Graph, GraphStatistics
 from outcrop.gnn_loader.loader import LoaderStatistics, PlannedLoader, StreamCounts
 from outcrop.gnn_loader.minibatch import Minibatch, SampledLayer
+from outcrop.gnn_loader.online import OnlineLoader
+from outcrop.gnn_loader.online_run import OnlineOptions, OnlineStatistics
 from outcrop.gnn_loader.plan_layout import PlanLayout, PlannedStream
 from outcrop.gnn_loader.sampler import NeighborSampler, SamplerOptions
 from outcrop.gnn_loader.seeds import EdgeSeeds, NodeSeeds, SeedBatches
@@ -41,6 +43,9 @@ __all__ = [
     "Minibatch",
     "NeighborSampler",
     "NodeSeeds",
+    "OnlineLoader",
+    "OnlineOptions",
+    "OnlineStatistics",
     "PlanLayout",
     "PlannedLoader",
     "PlannedStream",

@@ -1,0 +1,269 @@
+"""The threads of an online loader: one samples a window ahead, one reads rows into buffers that come back.
+
+sampling thread --> window of minibatches: their rows are announced --> reading thread --> ready --> the caller
+                                                                            ^                           |
+                                                                            +--- buffers come back -----+
+"""
+
+import contextlib
+import queue
+import threading
+import time
+from collections import deque
+from collections.abc import Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from outcrop.errors import InvalidArgument, ResourceExhausted
+from outcrop.gnn_loader.features import FeatureTable
+from outcrop.gnn_loader.minibatch import Minibatch
+from outcrop.gnn_loader.online_rows import OnlineRows, ScoreKind, first_scores, split_between, split_memory
+from outcrop.gnn_loader.recycled import RecycledBuffers
+from outcrop.gnn_loader.sampler import NeighborSampler
+from outcrop.gnn_loader.seeds import SeedBatches
+from outcrop.store import parse_bytes
+from outcrop.store.tiers import TierStatistics
+from outcrop.types import AnyArray, Int64Array
+
+_POLL_SECONDS = 0.05
+_ALIGNMENT = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class OnlineOptions:
+    """How far ahead, and what each tier gets.
+
+    cache_memory: bytes, or text such as "512MiB", for cached rows, the victim buffer's part in memory, and the tables
+    over all rows (about 14 bytes each). window: minibatches that are sampled and announced before the oldest of them is
+    read. scores: what ranks rows that no announced minibatch wants, see `first_scores`; from the second epoch on it is
+    how often they were asked for. num_sampled: minibatches sampled for the first ranking. victim_memory: of
+    `cache_memory`; None for an eighth, 0 for no victim buffer. victim_disk: of its scratch file in `scratch_folder`.
+    longest_group: minibatches whose missing rows one pass over the file may fetch. slots: minibatches whose features
+    exist at one time: one being read, the others ready or with the caller. threads: of the sampler.
+    """
+
+    cache_memory: int | str
+    window: int = 8
+    scores: ScoreKind = "sampled"
+    num_sampled: int = 4
+    victim_memory: int | str | None = None
+    victim_disk: int | str = 0
+    scratch_folder: Path | None = None
+    longest_group: int = 8
+    slots: int = 3
+    threads: int = 1
+    reader: str = "auto"
+
+    def __post_init__(self) -> None:
+        for name in ("window", "slots", "threads", "longest_group"):
+            if getattr(self, name) < 1:
+                raise InvalidArgument(f"{name}: expected at least 1, found {getattr(self, name)}")
+        if self.slots < 2:
+            raise InvalidArgument("slots: expected at least 2, one for the caller and one to read into, found 1")
+        if _bytes(self.victim_disk) and self.scratch_folder is None:
+            raise InvalidArgument("victim_disk: a scratch file needs a scratch_folder, found None")
+
+
+@dataclass(frozen=True, slots=True)
+class OnlineStatistics:
+    """What happened since the loader was opened, or told to go on from a state.
+
+    tiers: by table. sampling_seconds, reading_seconds: of the two threads, which work at the same time.
+    stalls, stall_seconds: times that the caller waited for a minibatch. idle_seconds: that reading waited for a buffer,
+    because the caller was busy. ready_sum: of the minibatches found ready at each request; divided by `minibatches` it
+    is the mean depth of the queue. buffer_bytes: of features given out, recycled.
+    """
+
+    minibatches: int
+    tiers: Mapping[str, TierStatistics]
+    sampling_seconds: float
+    reading_seconds: float
+    stalls: int
+    stall_seconds: float
+    idle_seconds: float
+    ready_sum: int
+    buffer_bytes: int
+
+
+class OnlineRun:
+    """The threads of a loader from one position on, without end."""
+
+    def __init__(
+        self,
+        sampler: NeighborSampler,
+        batches: SeedBatches,
+        tables: Mapping[str, FeatureTable],
+        node_types: Mapping[str, str],
+        options: OnlineOptions,
+        position: int,
+    ) -> None:
+        self._sampler, self._batches, self._node_types, self._options = sampler, batches, node_types, options
+        self._position = position  # of the next minibatch to sample
+        self._counts: dict[str, Int64Array] = {}
+        self._streams: dict[str, OnlineRows] = {}
+        self._resources = contextlib.ExitStack()
+        self._buffers = RecycledBuffers(options.slots)
+        self._ready: queue.SimpleQueue[Minibatch | BaseException] = queue.SimpleQueue()
+        self._failed: BaseException | None = None
+        self._stopping = threading.Event()
+        self._seconds = dict.fromkeys(("sampling", "reading", "stall", "idle"), 0.0)
+        self._given = self._stalls = self._ready_sum = 0
+        with contextlib.ExitStack() as stack:
+            self._open(tables, stack)
+            self._resources = stack.pop_all()
+        self._thread = threading.Thread(target=self._produce, name="outcrop online loader", daemon=True)
+        self._thread.start()
+
+    def _open(self, tables: Mapping[str, FeatureTable], stack: contextlib.ExitStack) -> None:
+        options = self._options
+        epoch = self._position // len(self._batches)
+        scores = first_scores(options.scores, self._sampler, self._batches, options.num_sampled, epoch, options.threads)
+        memory = split_between(tables, self._node_types, scores, parse_bytes(options.cache_memory))
+        for name, table in tables.items():
+            part = memory[name] / parse_bytes(options.cache_memory)
+            victim = None if options.victim_memory is None else int(_bytes(options.victim_memory) * part)
+            split = split_memory(memory[name], table.num_rows, table.row_bytes, victim, name)
+            rows = OnlineRows(
+                table,
+                split,
+                int(_bytes(options.victim_disk) * part),
+                options.scratch_folder,
+                options.longest_group,
+                options.reader,
+            )
+            stack.callback(rows.close)
+            self._streams[name] = rows
+            found = scores.get(self._node_types[name])
+            if found is not None:
+                rows.set_scores(found)
+                self._counts[name] = np.zeros(table.num_rows, np.int64)
+
+    # ---- the caller's side
+
+    def next(self) -> Minibatch:
+        """Return the next minibatch; waits for it."""
+        if self._failed is not None:
+            raise self._failed
+        self._ready_sum += self._ready.qsize()
+        found = self._wait() if self._ready.empty() else self._ready.get()
+        if isinstance(found, BaseException):
+            self._failed = found
+            raise found
+        self._given += 1
+        return found
+
+    def _wait(self) -> Minibatch | BaseException:
+        self._stalls += 1
+        begin = time.perf_counter()
+        try:
+            while True:
+                try:
+                    return self._ready.get(timeout=_POLL_SECONDS)
+                except queue.Empty:
+                    if self._buffers.is_out and self._ready.empty():
+                        raise ResourceExhausted(
+                            f"online loader: the caller holds the features of all {self._options.slots} minibatches "
+                            "that can exist at one time; let go of some, copy them, or raise slots"
+                        ) from None
+        finally:
+            self._seconds["stall"] += time.perf_counter() - begin
+
+    def statistics(self) -> OnlineStatistics:
+        """Return the counters; any time."""
+        return OnlineStatistics(
+            self._given,
+            {name: rows.statistics() for name, rows in self._streams.items()},
+            self._seconds["sampling"],
+            self._seconds["reading"],
+            self._stalls,
+            self._seconds["stall"],
+            self._seconds["idle"],
+            self._ready_sum,
+            self._buffers.size_bytes,
+        )
+
+    def close(self) -> None:
+        """End the threads, within a read and a sampled minibatch, and give everything back."""
+        self._stopping.set()
+        self._thread.join()
+        self._resources.close()
+
+    # ---- the threads
+
+    def _produce(self) -> None:
+        window: deque[tuple[Minibatch, dict[str, int]]] = deque()
+        try:
+            with ThreadPoolExecutor(1, thread_name_prefix="outcrop sampler") as sampler:
+                drawn = self._drawn_ahead(sampler)
+                while not self._stopping.is_set():
+                    while len(window) < self._options.window and not self._stopping.is_set():
+                        minibatch = next(drawn)
+                        window.append((minibatch, self._announce(minibatch)))
+                    if self._stopping.is_set():
+                        return
+                    read = self._read(*window.popleft())
+                    if read is not None:
+                        self._ready.put(read)
+        except BaseException as error:  # the caller gets it
+            self._ready.put(error)
+
+    def _drawn_ahead(self, sampler: ThreadPoolExecutor) -> Iterator[Minibatch]:
+        """Minibatches, while the next ones are being sampled."""
+        pending: Future[list[Minibatch]] = sampler.submit(self._draw)
+        while True:
+            minibatches = pending.result()
+            pending = sampler.submit(self._draw)
+            yield from minibatches
+
+    def _draw(self) -> list[Minibatch]:
+        begin = time.perf_counter()
+        epoch, first = divmod(self._position, len(self._batches))
+        count = min(self._options.threads, len(self._batches) - first)
+        drawn = self._sampler.sample_many(
+            self._batches, epoch=epoch, first_batch=first, count=count, threads=self._options.threads
+        )
+        minibatches = list(drawn)
+        self._position += count
+        self._seconds["sampling"] += time.perf_counter() - begin
+        return minibatches
+
+    def _announce(self, minibatch: Minibatch) -> dict[str, int]:
+        return {name: rows.announce(minibatch.nodes[self._node_types[name]]) for name, rows in self._streams.items()}
+
+    def _read(self, minibatch: Minibatch, numbers: Mapping[str, int]) -> Minibatch | None:
+        counts = {name: len(minibatch.nodes[self._node_types[name]]) for name in numbers}
+        sizes = {name: self._streams[name].size_bytes(count) for name, count in counts.items()}
+        begin = time.perf_counter()
+        buffer = self._buffers.lease(sum(_aligned(size) for size in sizes.values()), self._stopping.is_set)
+        self._seconds["idle"] += time.perf_counter() - begin
+        if buffer is None:
+            return None
+        begin, offset = time.perf_counter(), 0
+        features: dict[str, AnyArray] = {}
+        for name, rows in self._streams.items():
+            out = buffer[offset : offset + sizes[name]]
+            features[name] = rows.read(numbers[name], counts[name], out)
+            features[name].flags.writeable = False
+            offset += _aligned(sizes[name])
+        self._count(minibatch)
+        self._seconds["reading"] += time.perf_counter() - begin
+        return replace(minibatch, features=features)
+
+    def _count(self, minibatch: Minibatch) -> None:
+        """What was asked for in one epoch ranks rows in the next one."""
+        for name, counts in self._counts.items():
+            counts[minibatch.nodes[self._node_types[name]]] += 1
+            if minibatch.batch + 1 == len(self._batches):
+                self._streams[name].set_scores(counts)
+                counts //= 2  # older epochs count less
+
+
+def _aligned(size_bytes: int) -> int:
+    return -(-size_bytes // _ALIGNMENT) * _ALIGNMENT
+
+
+def _bytes(size: int | str) -> int:
+    return 0 if size == 0 else parse_bytes(size)
