@@ -7,7 +7,8 @@ will ask for are known, and every tier of memory keeps what will be needed soone
 from outcrop.gnn_loader.codecs import CODECS, RowCodec
 from outcrop.gnn_loader.features import FeatureStatistics, FeatureTable
 from outcrop.gnn_loader.graph import EdgeStatistics, Graph, GraphStatistics
-from outcrop.gnn_loader.loader import LoaderStatistics, PlannedLoader, StreamCounts
+from outcrop.gnn_loader.loader import PlannedLoader
+from outcrop.gnn_loader.loader_statistics import LoaderStatistics, StreamCounts
 from outcrop.gnn_loader.minibatch import Minibatch, SampledLayer
 from outcrop.gnn_loader.online import OnlineLoader
 from outcrop.gnn_loader.online_run import OnlineOptions, OnlineStatistics

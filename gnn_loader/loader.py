@@ -10,7 +10,7 @@ Arrays are views of memory that is used again: keep none of them for long, copy 
 import contextlib
 import os
 from bisect import bisect_right
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
@@ -20,9 +20,11 @@ import numpy as np
 from outcrop import native
 from outcrop.errors import InvalidArgument
 from outcrop.gnn_loader.cache_restore import restore_caches
-from outcrop.gnn_loader.format import MinibatchRecord, unpack
-from outcrop.gnn_loader.minibatch import Minibatch, SampledLayer
+from outcrop.gnn_loader.format import unpack
+from outcrop.gnn_loader.loader_statistics import LoaderStatistics
+from outcrop.gnn_loader.minibatch import Minibatch
 from outcrop.gnn_loader.plan_layout import OFFSETS, RECORDS, PlanLayout, PlannedStream
+from outcrop.gnn_loader.planned_minibatch import planned_minibatch
 from outcrop.store import Accountant, Root, StorageReader, StoredFile
 from outcrop.types import AnyArray, Int64Array
 
@@ -32,40 +34,6 @@ _BUFFER_BYTES = 1 << 20
 
 # What a forked child inherited and must neither use nor close: threads and rings of its parent.
 _abandoned: list[Any] = []
-
-
-@dataclass(frozen=True, slots=True)
-class StreamCounts:
-    """Rows of one feature table by where they came from; row_bytes is what each of them costs on disk and in memory."""
-
-    row_bytes: int
-    hit_rows: int
-    log_rows: int
-    inserted_rows: int
-
-
-@dataclass(frozen=True, slots=True)
-class LoaderStatistics:
-    """What a loader has done since it was opened; all zero before.
-
-    streams: by table. device_*: reads of logs and records. trainer_waits: how often a minibatch was not ready when it
-    was asked for, and for how long: the stall. reader_waits: how often there was no free slot to read into, because the
-    trainer was slower. gather_seconds, insert_seconds: of the assembling thread. mean_ready: minibatches that
-    were ready when one was asked for.
-    """
-
-    minibatches: int
-    streams: dict[str, StreamCounts]
-    device_reads: int
-    device_bytes: int
-    trainer_waits: int
-    trainer_wait_seconds: float
-    reader_waits: int
-    reader_wait_seconds: float
-    gather_seconds: float
-    insert_seconds: float
-    mean_ready: float
-    memory_bytes: int
 
 
 @dataclass(slots=True)
@@ -96,13 +64,17 @@ class PlannedLoader:
         threads: int = 1,
         decode: bool = True,
         reader: str = "auto",
+        passes: int | None = None,
+        caches: Sequence[native.RowSlab] | None = None,
     ) -> None:
         """Choose what to load.
 
         shard: whose minibatches. memory: a budget for cached rows, slots and tables; None takes what is needed. slots:
         minibatches in memory at once, the one in use included; with 3, reading goes on while one is in use and one is
         ready. threads: that assemble a minibatch. decode: coded rows come as float32; False leaves their bytes.
-        reader: see `StorageReader`. Raises InvalidArgument.
+        reader: see `StorageReader`. passes: how often the plan is gone through; None has no end. caches: what
+        `take_caches` of another loader gave, for a plan that goes on where that one's plan ended; once, from its begin.
+        Raises InvalidArgument.
         """
         if slots < 2:
             raise InvalidArgument(f"slots: expected at least 2, one in use and one being loaded, found {slots}")
@@ -111,8 +83,14 @@ class PlannedLoader:
         self.plan, self.shard, self.memory = plan, shard, memory
         self.slots, self.threads, self.decode, self.reader = slots, threads, decode, reader
         self._epochs = plan.epochs(shard)
+        self.passes = passes
+        self._caches = None if caches is None else list(caches)
         self._position = 0
         self._opened: _Opened | None = None
+        if passes is not None and passes < 1:
+            raise InvalidArgument(f"passes: expected at least 1, or None for no end, found {passes}")
+        if self._caches is not None:
+            _check_caches(self._caches, plan, passes)
         if self.num_minibatches < 1:
             raise InvalidArgument(f"plan {plan.name!r}: shard {shard} has no minibatches")
 
@@ -135,18 +113,20 @@ class PlannedLoader:
         """Load what is left of the epoch under way. Raises as `next_minibatch` does."""
         epoch = self._epoch()
         end = self._position + self._epochs[epoch + 1] - self._record(self._position)
-        while self._position < end:
+        while self._position < end and not self._is_over():
             yield self.next_minibatch()  # in no variable of this frame: that would hold its slot
 
     def next_minibatch(self) -> Minibatch:
-        """Wait for the next minibatch of the sequence, which has no end.
+        """Wait for the next minibatch of the sequence.
 
-        Raises CorruptFile, StorageFailure, NotFound when the plan is gone, and ResourceExhausted when the budget is too
-        small or when all slots hold minibatches that are still referenced.
+        Raises CorruptFile, StorageFailure, NotFound when the plan is gone, InvalidArgument behind the last pass, and
+        ResourceExhausted when the budget is too small or when all slots hold minibatches that are still referenced.
         """
+        if self._is_over():
+            raise InvalidArgument(f"plan {self.plan.name!r}: all minibatches of {self.passes} passes have been loaded")
         opened = self._open()
         loaded = opened.pipeline.next()
-        assert loaded is not None, "the passes do not end"
+        assert loaded is not None, "the position is before the end"
         assert loaded.position == self._position
         minibatch = self._minibatch(loaded)
         self._position += 1
@@ -174,28 +154,23 @@ class PlannedLoader:
         self.close()
         self._position = state["position"]
 
+    def take_caches(self) -> list[native.RowSlab]:
+        """Close the loader and return the cached rows of each table, for the loader of a plan that goes on from here.
+
+        Raises InvalidArgument before the last minibatch of the last pass has been given out.
+        """
+        if not self._is_over() or self._opened is None:
+            raise InvalidArgument("caches: they are another loader's when all minibatches of all passes are loaded")
+        slabs = self._opened.slabs
+        self.close()
+        return slabs
+
     def statistics(self) -> LoaderStatistics:
         """Return what was done since the loader was opened in this process."""
         if self._opened is None or self._opened.process != os.getpid():
-            return LoaderStatistics(0, {}, 0, 0, 0, 0.0, 0, 0.0, 0.0, 0.0, 0.0, 0)
-        counters = self._opened.pipeline.counters()
-        by_stream = zip(
-            self.plan.streams, counters["hit_rows"], counters["log_rows"], counters["inserted_rows"], strict=True
-        )
-        return LoaderStatistics(
-            minibatches=counters["minibatches"],
-            streams={stream.name: StreamCounts(stream.codec.row_bytes, *counts) for stream, *counts in by_stream},
-            device_reads=counters["device_reads"],
-            device_bytes=counters["device_bytes"],
-            trainer_waits=counters["consumer_waits"],
-            trainer_wait_seconds=counters["consumer_ns"] / 1e9,
-            reader_waits=counters["producer_waits"],
-            reader_wait_seconds=counters["producer_ns"] / 1e9,
-            gather_seconds=counters["gather_ns"] / 1e9,
-            insert_seconds=counters["finish_ns"] / 1e9,
-            mean_ready=counters["ready_sum"] / max(1, counters["minibatches"]),
-            memory_bytes=self._opened.pipeline.buffer_bytes + sum(slab.size_bytes for slab in self._opened.slabs),
-        )
+            return LoaderStatistics.nothing()
+        held = self._opened.pipeline.buffer_bytes + sum(slab.size_bytes for slab in self._opened.slabs)
+        return LoaderStatistics.of(self._opened.pipeline.counters(), self.plan.streams, held)
 
     def close(self) -> None:
         """End the threads and give memory and files back. Minibatches in use stay valid; a later one opens again."""
@@ -225,6 +200,9 @@ class PlannedLoader:
         """The plan's record at a position of the sequence."""
         return self._epochs[0] + position % self.num_minibatches
 
+    def _is_over(self) -> bool:
+        return self.passes is not None and self._position >= self.passes * self.num_minibatches
+
     def _epoch(self) -> int:
         return bisect_right(self._epochs, self._record(self._position)) - 1
 
@@ -250,11 +228,9 @@ class PlannedLoader:
 
         records, logs = open_file(RECORDS), [open_file(stream.log) for stream in self.plan.streams]
         offsets = self._offsets(open_file(OFFSETS))
-        slabs = []
-        for stream in self.plan.streams:
-            stack.enter_context(budget.reserve("row cache", stream.num_slots * stream.codec.row_bytes))
-            slabs.append(native.RowSlab(stream.num_slots, stream.codec.row_bytes))
-        restore_caches(slabs, records, logs, offsets[: self._position % self.num_minibatches + 1])
+        slabs = self._slabs(budget, stack)
+        if self._caches is None:
+            restore_caches(slabs, records, logs, offsets[: self._position % self.num_minibatches + 1])
         slots = stack.enter_context(budget.reserve("minibatch slots", self._slot_bytes(offsets)))
         pipeline = native.PlannedPipeline(
             storage.native,
@@ -266,11 +242,20 @@ class PlannedLoader:
             len(self.plan.edge_types),
             [stream.max_rows for stream in self.plan.streams],
             num_slots=self.slots,
-            passes=_PASSES,
+            passes=self.passes or _PASSES,
             start=self._position,
         )
         slots.resize(pipeline.buffer_bytes)
         return _Opened(os.getpid(), stack, pipeline, slabs)
+
+    def _slabs(self, budget: Accountant, stack: contextlib.ExitStack) -> list[native.RowSlab]:
+        for stream in self.plan.streams:
+            stack.enter_context(budget.reserve("row cache", stream.num_slots * stream.codec.row_bytes))
+        if self._caches is None:
+            return [native.RowSlab(stream.num_slots, stream.codec.row_bytes) for stream in self.plan.streams]
+        if self._position > 0:
+            raise InvalidArgument("caches: a plan that began with filled ones cannot be resumed in its middle")
+        return self._caches
 
     def _offsets(self, file: StoredFile) -> Int64Array:
         """Where the shard's records begin, and where the last one ends."""
@@ -293,7 +278,7 @@ class PlannedLoader:
     def _minibatch(self, loaded: native.PlannedMinibatch) -> Minibatch:
         record = unpack(loaded.record(), RECORDS)
         features = {stream.name: self._rows(stream, loaded.rows(k)) for k, stream in enumerate(self.plan.streams)}
-        return _planned_minibatch(self.plan, record, features)
+        return planned_minibatch(self.plan, record, features)
 
     def _rows(self, stream: PlannedStream, rows: AnyArray) -> AnyArray:
         """The slot's rows as they are meant: coded bytes where they were not to be decoded."""
@@ -303,30 +288,10 @@ class PlannedLoader:
         return rows.reshape(len(rows), *codec.row_shape) if self.decode else rows
 
 
-def _planned_minibatch(plan: PlanLayout, record: MinibatchRecord, features: dict[str, AnyArray]) -> Minibatch:
-    node_types = tuple(plan.node_counts)
-    is_of_links, is_disjoint = len(record.labels) > 0, any(len(trees) for trees in record.trees)
-    return Minibatch(
-        epoch=record.epoch,
-        batch=record.batch,
-        nodes=dict(zip(node_types, record.nodes, strict=True)),
-        hop_offsets=dict(zip(node_types, record.hop_offsets, strict=True)),
-        layers=tuple(
-            SampledLayer(
-                layer.hop,
-                plan.edge_types[layer.edge_type],
-                layer.dst_begin,
-                layer.dst_end,
-                layer.indptr,
-                layer.indices,
-                layer.edges if len(layer.edges) == len(layer.indices) else None,
-            )
-            for layer in record.layers
-        ),
-        seed_type=node_types[record.seed_type],
-        link_src_type=node_types[record.link_src_type],
-        seed_rows=record.seed_rows,
-        labels=record.labels if is_of_links else None,
-        trees=dict(zip(node_types, record.trees, strict=True)) if is_disjoint else None,
-        features=features,
-    )
+def _check_caches(caches: list[native.RowSlab], plan: PlanLayout, passes: int | None) -> None:
+    found = [(slab.num_slots, slab.row_bytes) for slab in caches]
+    expected = [(stream.num_slots, stream.codec.row_bytes) for stream in plan.streams]
+    if found != expected or passes != 1:
+        raise InvalidArgument(
+            f"caches: expected slots and bytes of {expected} and one pass, found {found} and {passes} passes"
+        )

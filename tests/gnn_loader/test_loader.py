@@ -239,6 +239,34 @@ def test_the_state_of_another_plan_is_refused(tmp_path: Path) -> None:
             loader.load_state_dict(wrong)
 
 
+def test_passes_end_and_caches_go_on_to_the_next_plan(tmp_path: Path) -> None:
+    plan, tables = simple_plan(tmp_path, cache_rows=90)
+    with PlannedLoader(plan.layout, passes=1) as loader:
+        assert sum(1 for _ in range(2) for _ in loader) == len(plan.minibatches[0])
+        assert list(loader) == []
+        with pytest.raises(InvalidArgument, match="all minibatches of 1 passes"):
+            loader.next_minibatch()
+        (slab,) = loader.take_caches()
+    cached = np.empty((90, 64), np.uint8)
+    slab.fetch(np.arange(90, dtype=np.uint32), cached)
+    stored = {row.tobytes() for row in tables["x"].rows}
+    assert sum(row.tobytes() in stored for row in cached) > 45
+
+    with PlannedLoader(plan.layout, passes=1, caches=[slab]) as second:
+        check_all(second, plan, tables)  # a plan that asks nothing of a filled cache
+    with pytest.raises(InvalidArgument, match=r"expected slots and bytes of \[\(90, 64\)\] and one pass"):
+        PlannedLoader(plan.layout, caches=[slab])
+    with pytest.raises(InvalidArgument, match="found \\[\\(3, 64\\)\\]"):
+        PlannedLoader(plan.layout, passes=1, caches=[native.RowSlab(3, 64)])
+    with pytest.raises(InvalidArgument, match="passes: expected at least 1"):
+        PlannedLoader(plan.layout, passes=0)
+    middle = PlannedLoader(plan.layout, passes=1)
+    middle.next_minibatch()
+    with pytest.raises(InvalidArgument, match="when all minibatches of all passes are loaded"):
+        middle.take_caches()
+    middle.close()
+
+
 def test_arrays_stay_valid_while_they_are_held(tmp_path: Path) -> None:
     plan, tables = simple_plan(tmp_path)
     loader = PlannedLoader(plan.layout)
