@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <bit>
+#include <cmath>
 #include <cstddef>
 #include <cstdint>
 #include <utility>
@@ -59,20 +60,31 @@ class Draws {
     return k;
   }
 
-  // The k offsets with the smallest keys. Negative keys are left out.
+  // The k offsets with the smallest keys. key_of(i, limit) may return anything from `limit` on where the key is no
+  // smaller than that; negative keys are left out.
   // With keys -log(u) / w this is successive sampling by weight, without replacement (Efraimidis and Spirakis,
   // "Weighted random sampling with a reservoir", 2006); with one u per source, sequential Poisson sampling (Balin and
   // Catalyurek, "Layer-neighbor sampling", 2023).
   template <class KeyOf>
   size_t smallest(uint64_t n, size_t k, const KeyOf& key_of, uint64_t* out) {
+    if (k == 0) return 0;
     keyed_.clear();
-    for (uint64_t i = 0; i < n; ++i)
-      if (const double key = key_of(i); key >= 0) keyed_.emplace_back(key, i);
-    k = std::min(k, keyed_.size());
-    if (k < keyed_.size()) std::nth_element(keyed_.begin(), keyed_.begin() + static_cast<ptrdiff_t>(k), keyed_.end());
-    for (size_t i = 0; i < k; ++i) out[i] = keyed_[i].second;
-    std::sort(out, out + k);
-    return k;
+    double limit = INFINITY;  // the largest key of a heap of k
+    for (uint64_t i = 0; i < n; ++i) {
+      const double key = key_of(i, limit);
+      if (key < 0 || key >= limit) continue;
+      if (keyed_.size() == k) {
+        std::pop_heap(keyed_.begin(), keyed_.end());
+        keyed_.pop_back();
+      }
+      keyed_.emplace_back(key, i);
+      if (keyed_.size() < k) continue;
+      limit == INFINITY ? std::make_heap(keyed_.begin(), keyed_.end()) : std::push_heap(keyed_.begin(), keyed_.end());
+      limit = keyed_.front().first;
+    }
+    for (size_t i = 0; i < keyed_.size(); ++i) out[i] = keyed_[i].second;
+    std::sort(out, out + keyed_.size());
+    return keyed_.size();
   }
 
   // k independent draws, offset i with probability weight_of(i) / sum, by the inverse of the cumulative distribution.

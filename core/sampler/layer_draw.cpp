@@ -107,7 +107,8 @@ size_t LayerDraw::choose_offsets(const Candidates& candidates, const Target& tar
   }
   if (repeats_) return draws.repeated(random, n, fanout_, offsets);
   if (!weighted_ && options_.labor == Labor::off) return draws.distinct(random, n, k, offsets);
-  return draws.smallest(n, k, [&](uint64_t i) { return rank_of(candidates.place(i), random); }, offsets);
+  const auto rank = [&](uint64_t i, double limit) { return rank_of(candidates.place(i), random, limit); };
+  return draws.smallest(n, k, rank, offsets);
 }
 
 size_t LayerDraw::choose_last(const Candidates& candidates, size_t k, uint64_t* offsets) {
@@ -117,13 +118,16 @@ size_t LayerDraw::choose_last(const Candidates& candidates, size_t k, uint64_t* 
   return scratch_.draws.latest(candidates.n, k, time, offsets);
 }
 
-// Smaller ones are drawn first, negative ones never.
-double LayerDraw::rank_of(uint64_t place, RandomStream& random) const {
+// Smaller ones are drawn first, negative ones never. From `limit` on any number will do: a logarithm is saved where a
+// bound, -log(u) >= 1 - u, is there already, which in wide columns is nearly always.
+double LayerDraw::rank_of(uint64_t place, RandomStream& random, double limit) const {
   const double u =
       unit_interval(options_.labor == Labor::off ? random.bits() : random_bits(labor_key_, source_of(place)));
   if (!weighted_) return u;
   const double weight = weight_of(place);
-  return weight > 0 ? -std::log(u) / weight : -1;
+  if (weight == 0) return -1;
+  const double least = (1 - u) / weight;
+  return least >= limit ? limit : -std::log(u) / weight;
 }
 
 }  // namespace outcrop

@@ -66,7 +66,7 @@ class LayerDraw {
   double weight_of(uint64_t place) const;
   size_t choose_offsets(const Candidates& candidates, const Target& target, uint64_t* offsets);
   size_t choose_last(const Candidates& candidates, size_t k, uint64_t* offsets);
-  double rank_of(uint64_t place, RandomStream& random) const;
+  double rank_of(uint64_t place, RandomStream& random, double limit) const;
 
   const EdgeTypeView& edges_;
   const CscView& csc_;
