@@ -37,7 +37,10 @@ def open_part(path: Path, name: str) -> StoredPart | DeflatedPart:
 
 
 class StoredPart:
-    """A part that lies in the file as it is. `read_into` is safe from several threads."""
+    """A part that lies in the file as it is. `read_into` is safe from several threads.
+
+    The zip's checksum is of the whole part, so ranges are read unchecked, as those of a plain npy file are.
+    """
 
     def __init__(self, path: Path, info: zipfile.ZipInfo) -> None:
         self.path = f"{path}::{info.filename}"
