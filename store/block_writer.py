@@ -75,7 +75,7 @@ class BlockWriter:
         num_blocks, path = payload_bytes // BLOCK_BYTES, Path(path)
         sums = np.fromfile(checksums, "<u4", num_blocks) if num_blocks else np.empty(0, np.uint32)
         size_bytes = path.stat().st_size
-        if sums.size < num_blocks or size_bytes < BLOCK_BYTES + payload_bytes:
+        if sums.size < num_blocks or (num_blocks and size_bytes < BLOCK_BYTES + payload_bytes):
             raise CorruptFile(
                 f"{path}: {size_bytes} bytes and {sums.size} checksums, the checkpoint says {payload_bytes} bytes of "
                 f"payload and {num_blocks}"

@@ -63,7 +63,7 @@ def create(path: Path) -> int:
 
 def reopen(path: Path, size_bytes: int) -> int:
     """Open a file to go on writing behind its first `size_bytes`; what lies there is cut off. Return its descriptor."""
-    with step("create", path):
+    with step("truncate", path):
         descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
         try:
             os.ftruncate(descriptor, size_bytes)

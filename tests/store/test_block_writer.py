@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from outcrop import native
-from outcrop.errors import InvalidArgument, StorageFailure
+from outcrop.errors import CorruptFile, InvalidArgument, StorageFailure
 from outcrop.store import BlockWriter, block_writer, os_calls
 from outcrop.store.format.block_file import BLOCK_BYTES, file_size_bytes, unpack_header
 
@@ -105,3 +105,54 @@ def test_short_writes_of_the_kernel_are_continued(tmp_path, monkeypatch):
     pwrite = os.pwrite
     monkeypatch.setattr(os, "pwrite", lambda fd, data, offset: pwrite(fd, data[: max(1, len(data) // 3)], offset))
     check(written(tmp_path / "a.blk", [payload]), payload)
+
+
+# Checkpoints
+
+
+@given(st.lists(st.integers(0, 1_500_000), min_size=1, max_size=4), st.integers(0, 3), st.integers(0, 1 << 32))
+@settings(max_examples=15, deadline=None)
+def test_a_file_resumed_behind_a_checkpoint_is_what_one_pass_writes(tmp_path_factory, sizes, stop_at, seed):
+    folder = tmp_path_factory.mktemp("checkpoints")
+    payload = np.random.default_rng(seed).bytes(sum(sizes))
+    pieces = [payload[end - size : end] for end, size in zip(np.cumsum(sizes).tolist(), sizes, strict=True)]
+    path, sums = folder / "a.blk", folder / "a.sums"
+    saved = []
+    writer = BlockWriter(path, "vectors")
+    for number, piece in enumerate(pieces):
+        writer.append(piece)
+        if number <= stop_at:
+            saved.append(writer.checkpoint(sums))
+    writer.keep()
+
+    with BlockWriter.resumed(path, "vectors", sums, saved[seed % len(saved)]) as resumed:
+        assert resumed.payload_bytes % BLOCK_BYTES == 0
+        resumed.append(payload[resumed.payload_bytes :])
+        resumed.checkpoint(sums)
+        resumed.finish()
+
+    check(path.read_bytes(), payload)
+
+
+def test_a_checkpoint_covers_all_but_the_last_mebibyte(tmp_path):
+    with BlockWriter(tmp_path / "a.blk", "vectors") as writer:
+        writer.append(bytes((1 << 20) + 5000))
+        assert writer.checkpoint(tmp_path / "a.sums") == (1 << 20) + 4096
+        writer.append(bytes(10_000))
+        assert writer.checkpoint(tmp_path / "a.sums") == (1 << 20) + 4096
+
+
+def test_files_shorter_than_their_checkpoint_are_refused(tmp_path):
+    path, sums = tmp_path / "a.blk", tmp_path / "a.sums"
+    writer = BlockWriter(path, "vectors")
+    writer.append(bytes(1 << 21))
+    saved = writer.checkpoint(sums)
+    writer.keep()
+    for victim in (path, sums):
+        whole = victim.read_bytes()
+        victim.write_bytes(whole[:-1])
+        with pytest.raises(CorruptFile, match=r"a\.blk: .* the checkpoint says 2097152 bytes of payload and 512"):
+            BlockWriter.resumed(path, "vectors", sums, saved)
+        victim.write_bytes(whole)
+    BlockWriter.resumed(path, "vectors", sums, saved).abort()
+    assert not path.exists()
