@@ -17,7 +17,8 @@ _FILE = Path(__file__).parents[2] / "bench" / "epoch" / "belady.py"
 @pytest.fixture(scope="module")
 def belady() -> Any:
     spec = importlib.util.spec_from_file_location("belady", _FILE)
-    assert spec is not None and spec.loader is not None
+    assert spec is not None
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
