@@ -13,7 +13,7 @@ from outcrop.gnn_loader.minibatch import Minibatch, SampledLayer
 from outcrop.gnn_loader.online import OnlineLoader
 from outcrop.gnn_loader.online_run import OnlineOptions, OnlineStatistics
 from outcrop.gnn_loader.plan_layout import PlanLayout, PlannedStream
-from outcrop.gnn_loader.sampler import NeighborSampler, SamplerOptions
+from outcrop.gnn_loader.sampler import NeighborSampler, SamplerOptions, SamplerStatistics
 from outcrop.gnn_loader.seeds import EdgeSeeds, NodeSeeds, SeedBatches
 from outcrop.gnn_loader.sources import (
     ArrayEdges,
@@ -53,6 +53,7 @@ __all__ = [
     "RowCodec",
     "SampledLayer",
     "SamplerOptions",
+    "SamplerStatistics",
     "SeedBatches",
     "StreamCounts",
     "as_graph_source",

@@ -54,6 +54,17 @@ class SamplerOptions:
         return SamplerOptions(**{**fields, "fanouts": tuple(tuple(hop) for hop in fields["fanouts"])})
 
 
+@dataclass(frozen=True, slots=True)
+class SamplerStatistics:
+    """What a sampler has drawn. scratch_bytes: kept for the next minibatches, per thread that has sampled; it follows
+    the largest minibatch, not the graph."""
+
+    minibatches: int
+    rows: int
+    edges: int
+    scratch_bytes: int
+
+
 class NeighborSampler:
     """Draws minibatches from a graph. What it draws for a node depends on (seed, epoch, batch, hop, edge type, node)
     alone: minibatches can be drawn in any order, by any number of threads, and drawn again.
@@ -175,6 +186,10 @@ class NeighborSampler:
     def minibatch(self, drawn: native.SampledMinibatch) -> Minibatch:
         """Return views of what `draw` returned."""
         return from_native(drawn, self._node_types, self._edge_types)
+
+    def statistics(self) -> SamplerStatistics:
+        """Return what was drawn since the sampler was built."""
+        return SamplerStatistics(*self._core.statistics())
 
     def _only_node_type(self) -> str:
         if len(self._node_types) != 1:

@@ -204,7 +204,14 @@ void bind_sampler(nb::module_& m) {
       .def(nb::init<const BoundGraph&, SamplerOptions>(), "graph"_a, "options"_a)
       .def("sample_batches", sample_batches, "nodes"_a, "offsets"_a, "times"_a.none(), nb::kw_only(), "epoch"_a,
            "first_batch"_a, "type"_a, "link_src_type"_a.none(), "negatives"_a, "num_threads"_a,
-           "Draw minibatches first_batch, first_batch + 1, ...: one for each stretch of seeds between two offsets.");
+           "Draw minibatches first_batch, first_batch + 1, ...: one for each stretch of seeds between two offsets.")
+      .def(
+          "statistics",
+          [](const BoundSampler& bound) {
+            const SamplerStatistics found = bound.sampler.statistics();
+            return nb::make_tuple(found.minibatches, found.rows, found.edges, found.scratch_bytes);
+          },
+          "Return minibatches, rows and edges drawn, and bytes kept for the next ones by threads that are idle.");
   m.def("seed_order", seed_order_array, "n"_a, "seed"_a, "epoch"_a,
         "Return 0 .. n - 1 in the order of one epoch: uint32 [n].");
   bind_minibatch(m);

@@ -18,6 +18,14 @@ struct DrawingScratch {
   std::vector<uint64_t> places;          // of the edges chosen for a few columns
   std::vector<uint32_t> trees;           // of those edges, with disjoint trees
   LayerScratch layer;
+
+  size_t memory_bytes() const {
+    size_t tables = 0;
+    for (const LocalIds<Key>& ids : local_ids) tables += ids.memory_bytes();
+    return tables + columns.capacity() * sizeof(Column) + places.capacity() * sizeof(uint64_t) +
+           trees.capacity() * sizeof(uint32_t) + layer.qualified.capacity() * sizeof(uint64_t) +
+           layer.draws.memory_bytes();
+  }
 };
 
 // Key: uint32_t where a node stands once in the minibatch, uint64_t where it stands once in each tree.

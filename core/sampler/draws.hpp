@@ -103,6 +103,11 @@ class Draws {
     return k;
   }
 
+  size_t memory_bytes() const {
+    return taken_.capacity() * sizeof(uint64_t) + cumulative_.capacity() * sizeof(double) +
+           (keyed_.capacity() + timed_.capacity()) * sizeof(keyed_[0]);
+  }
+
  private:
   size_t distinct_of_many(RandomStream random, uint64_t n, size_t k, uint64_t* out) {
     if (taken_.size() < (n + 63) / 64) taken_.resize((n + 63) / 64);

@@ -56,6 +56,7 @@ class LocalIds {
   }
 
   uint32_t size() const { return size_; }
+  size_t memory_bytes() const { return allocated_ * sizeof(Entry); }
 
  private:
   struct Entry {

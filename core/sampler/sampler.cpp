@@ -76,8 +76,7 @@ SampledMinibatch Sampler::sample(const SeedBatch& seeds) const {
   std::unique_ptr<Scratch> scratch = take_scratch();
   SampledMinibatch minibatch = options_.disjoint ? Drawing(graph_, options_, seeds, scratch->disjoint).draw()
                                                  : Drawing(graph_, options_, seeds, scratch->shared).draw();
-  const std::lock_guard lock(mutex_);
-  idle_.push_back(std::move(scratch));
+  give_back(std::move(scratch), minibatch);
   return minibatch;
 }
 
@@ -100,6 +99,22 @@ void Sampler::check_seeds(const SeedBatch& seeds) const {
                                                                  std::to_string(count) + " seeds, found " +
                                                                  std::to_string(seeds.times.size())
                                                            : "times: only temporal sampling looks at them; give none");
+}
+
+void Sampler::give_back(std::unique_ptr<Scratch> scratch, const SampledMinibatch& drawn) const {
+  const std::lock_guard lock(mutex_);
+  ++drawn_.minibatches;
+  for (const std::vector<uint32_t>& nodes : drawn.nodes) drawn_.rows += nodes.size();
+  for (const SampledLayer& layer : drawn.layers) drawn_.edges += layer.indices.size();
+  idle_.push_back(std::move(scratch));
+}
+
+SamplerStatistics Sampler::statistics() const {
+  const std::lock_guard lock(mutex_);
+  SamplerStatistics found = drawn_;
+  for (const std::unique_ptr<Scratch>& scratch : idle_)
+    found.scratch_bytes += scratch->shared.memory_bytes() + scratch->disjoint.memory_bytes();
+  return found;
 }
 
 std::unique_ptr<Sampler::Scratch> Sampler::take_scratch() const {

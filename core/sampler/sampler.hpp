@@ -54,6 +54,12 @@ struct SeedBatch {
   uint32_t negatives = 0;
 };
 
+// What a sampler has drawn, and what it keeps for the next minibatch: some room per thread that ever sampled.
+struct SamplerStatistics {
+  uint64_t minibatches, rows, edges;
+  size_t scratch_bytes;
+};
+
 class Sampler {
  public:
   // The arrays behind `graph` must outlive the sampler. Throws InvalidArgument if options do not fit the graph.
@@ -70,15 +76,19 @@ class Sampler {
   // Many at once, divided among threads; results do not depend on their number.
   std::vector<SampledMinibatch> sample_many(std::span<const SeedBatch> batches, size_t num_threads) const;
 
+  SamplerStatistics statistics() const;
+
  private:
   struct Scratch;
   void check_seeds(const SeedBatch& seeds) const;
   std::unique_ptr<Scratch> take_scratch() const;
+  void give_back(std::unique_ptr<Scratch> scratch, const SampledMinibatch& drawn) const;
 
   const GraphView graph_;
   const SamplerOptions options_;
   mutable std::mutex mutex_;
   mutable std::vector<std::unique_ptr<Scratch>> idle_;  // never more than threads that sampled at the same time
+  mutable SamplerStatistics drawn_{};
 };
 
 }  // namespace outcrop

@@ -312,3 +312,15 @@ def test_numbers_below_their_least_are_refused(wrong: dict[str, int]) -> None:
 
     with pytest.raises(InvalidArgument, match=f"{next(iter(wrong))}: expected one of"):
         list(sampler.sample_many(SeedBatches(NodeSeeds([0, 1])), **wrong))
+
+
+def test_statistics_count_what_was_drawn() -> None:
+    sampler = NeighborSampler(paper_graph(seed=7), [4, 3])
+
+    drawn = list(sampler.sample_many(SeedBatches(NodeSeeds(np.arange(300), "paper"), batch_size=50), threads=2))
+
+    found = sampler.statistics()
+    assert found.minibatches == 6
+    assert found.edges == sum(minibatch.num_edges for minibatch in drawn)
+    assert found.rows == sum(len(nodes) for minibatch in drawn for nodes in minibatch.nodes.values())
+    assert 0 < found.scratch_bytes < 1 << 20
