@@ -79,7 +79,7 @@ class _Cursor:
         return values
 
     def fields(self, layout: struct.Struct) -> tuple[int, ...]:
-        return layout.unpack(self.array(layout.size, "u1"))
+        return layout.unpack(self.array(layout.size, "u1").tobytes())
 
 
 def unpack(record: UInt8Array, name: str) -> MinibatchRecord:
@@ -88,7 +88,7 @@ def unpack(record: UInt8Array, name: str) -> MinibatchRecord:
     Values inside the arrays are as they lie there: `native.check_record` bounds them. Raises CorruptFile.
     """
     head = _Cursor(record, name)
-    magic, size, epoch, batch, *counts, reserved = _HEADER.unpack(head.array(_HEADER.size, "u1"))
+    magic, size, epoch, batch, *counts, reserved = _HEADER.unpack(head.array(_HEADER.size, "u1").tobytes())
     num_types, num_layers, num_streams, seed_type, link_src_type, num_seed_rows, num_labels = counts
     if magic != MAGIC or any(reserved) or not _HEADER.size <= size <= len(record):
         raise CorruptFile(f"{name}: no whole record of a minibatch begins here")
@@ -115,12 +115,12 @@ def unpack(record: UInt8Array, name: str) -> MinibatchRecord:
 
 
 def _layer(cursor: _Cursor, entry: tuple[int, ...]) -> LayerArrays:
-    *numbers, num_indices, num_edges = entry
-    dst_begin, dst_end = numbers[4:]
+    edge_type, src_type, dst_type, hop, dst_begin, dst_end, num_indices, num_edges = entry
     if dst_end < dst_begin:
         raise CorruptFile(f"{cursor.name}: a layer ends before it begins")
     indptr, indices = cursor.array(dst_end - dst_begin + 1, "u4"), cursor.array(num_indices, "u4")
-    return LayerArrays(*numbers, indptr, indices, cursor.array(num_edges, "u8"))
+    edges = cursor.array(num_edges, "u8")
+    return LayerArrays(edge_type, src_type, dst_type, hop, dst_begin, dst_end, indptr, indices, edges)
 
 
 def _stream(cursor: _Cursor, entry: tuple[int, ...]) -> StreamArrays:
