@@ -5,6 +5,7 @@ will ask for are known, and every tier of memory keeps what will be needed soone
 """
 
 from outcrop.gnn_loader.codecs import CODECS, RowCodec
+from outcrop.gnn_loader.explain import PlanReport
 from outcrop.gnn_loader.features import FeatureStatistics, FeatureTable
 from outcrop.gnn_loader.graph import EdgeStatistics, Graph, GraphStatistics
 from outcrop.gnn_loader.loader import PlannedLoader
@@ -12,7 +13,9 @@ from outcrop.gnn_loader.loader_statistics import LoaderStatistics, StreamCounts
 from outcrop.gnn_loader.minibatch import Minibatch, SampledLayer
 from outcrop.gnn_loader.online import OnlineLoader
 from outcrop.gnn_loader.online_run import OnlineOptions, OnlineStatistics
+from outcrop.gnn_loader.plan import Plan
 from outcrop.gnn_loader.plan_layout import PlanLayout, PlannedStream
+from outcrop.gnn_loader.planner import Planner, PlanOptions, PlanTable
 from outcrop.gnn_loader.sampler import NeighborSampler, SamplerOptions, SamplerStatistics
 from outcrop.gnn_loader.seeds import EdgeSeeds, NodeSeeds, SeedBatches
 from outcrop.gnn_loader.sources import (
@@ -26,6 +29,7 @@ from outcrop.gnn_loader.sources import (
     source_identity,
 )
 from outcrop.gnn_loader.topology import ArrayGraph
+from outcrop.gnn_loader.verify import PlanProblems
 
 __all__ = [
     "CODECS",
@@ -47,9 +51,15 @@ __all__ = [
     "OnlineLoader",
     "OnlineOptions",
     "OnlineStatistics",
+    "Plan",
     "PlanLayout",
+    "PlanOptions",
+    "PlanProblems",
+    "PlanReport",
+    "PlanTable",
     "PlannedLoader",
     "PlannedStream",
+    "Planner",
     "RowCodec",
     "SampledLayer",
     "SamplerOptions",

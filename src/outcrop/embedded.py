@@ -2,16 +2,17 @@
 
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Any
 
-from outcrop import graphs, stored
+from outcrop import graphs, plans, stored
 from outcrop.ann import CollectionSpec
 from outcrop.collection import Collection, CollectionInfo, CollectionStatistics
 from outcrop.connection import Connection
 from outcrop.errors import InvalidArgument
-from outcrop.gnn_loader import FeatureTable, Graph
+from outcrop.gnn_loader import FeatureTable, Graph, Plan, PlanOptions
+from outcrop.gnn_loader.sampler import Fanouts
 from outcrop.jobs import Job
 from outcrop.store import Manifest, Root, parse_bytes
 from outcrop.types import Progress
@@ -152,10 +153,78 @@ class Database:
         """Read every byte of a graph, a feature table or a plan and report all that is wrong with it.
 
         kind: "graphs", "features" or "plans". First every checksum; of a graph, when those are right, also that its
-        offsets ascend, its edges name nodes and are in order, its weights are numbers. A collection is verified by
+        offsets ascend, its edges name nodes and are in order, its weights are numbers; of a plan, that it is current
+        and every row of its logs and caches is that of the feature table. A collection is verified by
         `Collection.verify`. Raises NotFound, StorageFailure, ResourceExhausted, UnsupportedFormat.
         """
         return stored.verify_stored(self.connection, kind, name, parse_bytes(memory), progress or (lambda _: None))
+
+    def create_plan(
+        self,
+        name: str,
+        *,
+        graph: str,
+        features: str | Mapping[str, str],
+        seeds: Any,
+        fanouts: Fanouts,
+        batch_size: int = 1024,
+        epochs: int = 1,
+        first_epoch: int = 0,
+        seed: int = 0,
+        shuffle: bool = True,
+        drop_last: bool = False,
+        cache_memory: str | int = "256MiB",
+        pack_memory: str | int = "256MiB",
+        disk: str | int | None = None,
+        num_shards: int = 1,
+        **sampling: Any,
+    ) -> Job[Manifest]:
+        """Sample the minibatches of `epochs` epochs ahead, choose what a cache keeps, and write what it misses to a log
+        in the order of use; return the job. A new version when there is a plan of that name.
+
+        features: the name of the table, or {node type: name}. seeds: ids, `NodeSeeds` or `EdgeSeeds`. fanouts and
+        sampling: as `NeighborSampler` has them. epochs: loaders repeat them in turn. seed: of batching and sampling.
+        cache_memory: for cached rows while training, shared among the tables; 0 is fine. pack_memory: for making the
+        plan. disk: for the plan and what making it needs; None is what is free. num_shards: one sequence per trainer.
+        A killed or cancelled plan resumes when it is called again with the same arguments; budgets for making it may
+        differ. Raises InvalidArgument, NotFound, and ResourceExhausted for too little memory, before any work; the job
+        raises ResourceExhausted before it would pass a budget, Unavailable, StorageFailure, Cancelled.
+        """
+        options = PlanOptions(
+            cache_bytes=0 if cache_memory in (0, "0") else parse_bytes(cache_memory),
+            pack_bytes=parse_bytes(pack_memory),
+            disk_bytes=None if disk is None else parse_bytes(disk),
+            num_shards=num_shards,
+            threads=self.connection.threads,
+        )
+        batches = {"batch_size": batch_size, "seed": seed, "shuffle": shuffle, "drop_last": drop_last}
+        return plans.plan_making(
+            self.connection,
+            name,
+            graph,
+            features,
+            seeds,
+            fanouts,
+            batches,
+            (first_epoch, epochs),
+            options,
+            {"seed": seed, **sampling},
+        )
+
+    def plan(self, name: str) -> Plan:
+        """Open the current version of a plan; the caller closes it.
+
+        Raises NotFound, CorruptFile, and InvalidArgument when the graph or a table has changed since it was made.
+        """
+        return plans.open_plan(self.connection, name)
+
+    def plan_names(self) -> list[str]:
+        """Return the names of all plans, sorted."""
+        return [record.name for record in self._root.list_objects("plans")]
+
+    def drop_plan(self, name: str) -> None:
+        """Remove a plan; who has it open keeps it until closing it. Raises NotFound."""
+        self._drop("plans", name)
 
     def gc(self) -> list[str]:
         """Remove files that no version needs and no reader holds; returns their paths, relative to the root."""

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from outcrop.connection import Connection
 from outcrop.errors import CorruptFile, InvalidArgument
-from outcrop.gnn_loader import FeatureTable, Graph
+from outcrop.gnn_loader import FeatureTable, Graph, Plan
 from outcrop.gnn_loader.graph_verify import graph_problems
 from outcrop.store import Accountant, Problem, StorageReader, VersionLease, verify_version
 from outcrop.types import Progress
@@ -46,20 +46,27 @@ def verify_stored(
         with StorageReader(Accountant(memory_bytes), connection.reader, buffer_bytes=_BUFFER_BYTES) as reader:
             tick = lambda done: report(Progress("checksums", 0.5 * done / total, None))  # noqa: E731
             problems = list(verify_version(lease, reader, tick))
-        checked = not problems and kind != "plans"
+        checked = not problems
         if checked:
             again = connection.root.open_version(record.id, manifest.version)
-            problems = _contents(connection, kind, again, memory_bytes, report)
+            problems = _contents(connection, kind, name, again, memory_bytes, report)
         size_bytes = manifest.size_bytes
         return StoredReport(kind, name, manifest.version, len(manifest.files), size_bytes, checked, tuple(problems))
 
 
 def _contents(
-    connection: Connection, kind: str, lease: VersionLease, memory_bytes: int, report: Callable[[Progress], object]
+    connection: Connection,
+    kind: str,
+    name: str,
+    lease: VersionLease,
+    memory_bytes: int,
+    report: Callable[[Progress], object],
 ) -> list[Problem]:
     """Open what the lease holds, which then takes the lease over, and look at what it says."""
     memory = Accountant(memory_bytes)
     try:
+        if kind == "plans":
+            return _plan_problems(Plan(connection.root, name, lease, connection.reader), memory_bytes)
         if kind == "features":
             FeatureTable.open(lease, memory, connection.reader).close()
             return []
@@ -69,3 +76,12 @@ def _contents(
             return [Problem("version", None, text) for text in graph_problems(graph, tick)]
     except CorruptFile as error:
         return [Problem("version", None, str(error))]
+
+
+def _plan_problems(plan: Plan, memory_bytes: int) -> list[Problem]:
+    with plan:
+        try:
+            plan.check_current()
+        except InvalidArgument as error:  # its rows can be compared with nothing
+            return [Problem("version", None, str(error))]
+        return list(plan.verify_rows(memory_bytes=memory_bytes).problems)

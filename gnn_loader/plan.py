@@ -1,0 +1,112 @@
+"""A plan, opened: what it holds, whether it still fits the graph and tables it was made from, and its loaders."""
+
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Any
+
+from outcrop.errors import InvalidArgument, NotFound
+from outcrop.gnn_loader.codecs import RowCodec
+from outcrop.gnn_loader.explain import PlanReport, explain
+from outcrop.gnn_loader.loader import PlannedLoader
+from outcrop.gnn_loader.plan_layout import PlanLayout, PlannedStream
+from outcrop.gnn_loader.plan_properties import PlanProperties
+from outcrop.gnn_loader.verify import PlanProblems, verify_plan, verify_rows
+from outcrop.store import DeviceModel, Root, VersionLease
+
+
+class Plan:
+    """A version of a plan. A context manager: it keeps its version from being removed until it is closed.
+
+    properties: what the manifest says. layout: what loaders need.
+    """
+
+    def __init__(self, root: Root, name: str, lease: VersionLease, reader: str = "auto") -> None:
+        """Take over the lease. Raises UnsupportedFormat."""
+        self.name = name
+        self.manifest = lease.manifest
+        self.properties = PlanProperties.from_json(lease.manifest.properties)
+        self.layout = _layout(root, name, lease, self.properties)
+        self._root, self._lease, self._reader = root, lease, reader
+
+    @property
+    def num_shards(self) -> int:
+        """Sequences of minibatches, one for each trainer."""
+        return len(self.properties.shards)
+
+    @property
+    def num_epochs(self) -> int:
+        """Epochs that were sampled; loaders repeat them in turn."""
+        return self.properties.num_epochs
+
+    def check_current(self) -> None:
+        """Raise InvalidArgument when the graph or a table has changed since the plan was made, saying which."""
+        fingerprint = self.properties.fingerprint
+        self._check_object("graphs", "graph", fingerprint["graph"])
+        for table in fingerprint["tables"].values():
+            self._check_object("features", "feature table", table)
+
+    def loader(self, *, shard: int = 0, **options: Any) -> PlannedLoader:
+        """Return a loader of one shard; `PlannedLoader` tells the options."""
+        return PlannedLoader(self.layout, shard=shard, **{"reader": self._reader, **options})
+
+    def explain(self, device: DeviceModel | None = None) -> PlanReport:
+        """Return what the plan holds, what an epoch will cost and what making it did cost, by the model of a device."""
+        return explain(self.name, self.properties, self.manifest.size_bytes, device or DeviceModel())
+
+    def verify(self, *, memory_bytes: int = 64 << 20) -> PlanProblems:
+        """Read every byte of the plan and compare every row of its logs with the feature table.
+
+        Raises InvalidArgument when the plan is stale, StorageFailure, ResourceExhausted.
+        """
+        self.check_current()
+        return verify_plan(self._root, self._lease, self.properties, memory_bytes, self._reader)
+
+    def verify_rows(self, *, memory_bytes: int = 64 << 20) -> PlanProblems:
+        """As `verify`, when all checksums are known to be right."""
+        self.check_current()
+        return verify_rows(self._root, self._lease, self.properties, memory_bytes, self._reader)
+
+    def close(self) -> None:
+        """Give the version back. Loaders keep theirs. Closing twice is allowed."""
+        self._lease.close()
+
+    def __enter__(self) -> "Plan":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _check_object(self, kind: str, word: str, made_from: Mapping[str, Any]) -> None:
+        name, version = made_from["name"], made_from["version"]
+        try:
+            found = self._root.get(kind, name)
+        except NotFound as error:
+            raise InvalidArgument(f"plan {self.name!r} is stale: {word} {name!r} is gone; make it again") from error
+        if found.id != made_from["id"]:
+            raise InvalidArgument(
+                f"plan {self.name!r} is stale: {word} {name!r} was dropped and made anew; make the plan again"
+            )
+        if found.current_version != version:
+            raise InvalidArgument(
+                f"plan {self.name!r} is stale: {word} {name!r} is at version {found.current_version}, the plan was "
+                f"made from version {version}; make the plan again"
+            )
+
+
+def _layout(root: Root, name: str, lease: VersionLease, properties: PlanProperties) -> PlanLayout:
+    streams = tuple(
+        PlannedStream(s.name, s.node_type, RowCodec.from_json(dict(s.codec)), s.num_slots, s.max_rows, s.log)
+        for s in properties.streams
+    )
+    return PlanLayout(
+        root=root.path,
+        name=name,
+        plan_id=lease.manifest.object_id,
+        version=lease.manifest.version,
+        node_counts=dict(properties.node_counts),
+        edge_types=properties.edge_types,
+        streams=streams,
+        shards=properties.shards,
+    )

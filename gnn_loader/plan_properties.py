@@ -1,0 +1,146 @@
+"""What a plan's manifest says of it: from what it was made, what it holds, what it cost. docs/formats/plan.md."""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from outcrop.errors import UnsupportedFormat
+from outcrop.gnn_loader.schedule import MissCurve
+from outcrop.gnn_loader.seeds import NodeSeeds, Seeds
+from outcrop.types import EdgeType
+
+FORMAT = 1
+
+
+@dataclass(frozen=True, slots=True)
+class CurvePoints:
+    """A miss curve in plain values: rows of cache, and the rows missed with it."""
+
+    num_rows: int
+    accesses: int
+    capacities: tuple[int, ...]
+    misses: tuple[float, ...]
+
+    @classmethod
+    def of(cls, curve: MissCurve) -> "CurvePoints":
+        """Return the points of a curve."""
+        misses = tuple(round(value, 1) for value in curve.misses.tolist())
+        return cls(curve.num_rows, curve.accesses, tuple(curve.capacities.tolist()), misses)
+
+    def curve(self) -> MissCurve:
+        """The inverse of `of`."""
+        return MissCurve(
+            self.num_rows, self.accesses, np.array(self.capacities, np.int64), np.array(self.misses, np.float64)
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what `from_json` takes."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, fields: Mapping[str, Any]) -> "CurvePoints":
+        """The inverse of `to_json`."""
+        return cls(fields["num_rows"], fields["accesses"], tuple(fields["capacities"]), tuple(fields["misses"]))
+
+
+@dataclass(frozen=True, slots=True)
+class StreamProperties:
+    """A node type with its table. num_slots: rows of the cache. max_rows: of any minibatch. log, log_bytes: the file
+    and its payload. accesses, misses, inserts: rows, over all minibatches."""
+
+    name: str
+    node_type: str
+    codec: Mapping[str, Any]
+    num_rows: int
+    row_bytes: int
+    num_slots: int
+    max_rows: int
+    log: str
+    log_bytes: int
+    accesses: int
+    misses: int
+    inserts: int
+    curve: CurvePoints
+
+
+@dataclass(frozen=True, slots=True)
+class PlanCost:
+    """What making the plan took: seconds by stage, and bytes of rows read and written by packing.
+
+    temporary_bytes: on disk while packing, beside the plan.
+    """
+
+    sample_seconds: float
+    schedule_seconds: float
+    pack_seconds: float
+    read_bytes: int
+    written_bytes: int
+    temporary_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class PlanProperties:
+    """All of it. shards: of each, where its epochs begin among the records, and where the last one ends."""
+
+    fingerprint: Mapping[str, Any]
+    node_counts: Mapping[str, int]
+    edge_types: tuple[EdgeType, ...]
+    streams: tuple[StreamProperties, ...]
+    shards: tuple[tuple[int, ...], ...]
+    cache_bytes: int
+    minibatch_bytes: int
+    largest_record_bytes: int
+    cost: PlanCost
+
+    @property
+    def num_epochs(self) -> int:
+        """Of every shard."""
+        return len(self.shards[0]) - 1
+
+    @property
+    def num_minibatches(self) -> int:
+        """Of all shards and epochs."""
+        return self.shards[-1][-1]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain values for a manifest."""
+        fields = asdict(self)
+        fields |= {"format": FORMAT, "node_counts": list(self.node_counts.items())}
+        return fields
+
+    @classmethod
+    def from_json(cls, fields: Mapping[str, Any]) -> "PlanProperties":
+        """The inverse of `to_json`. Raises UnsupportedFormat."""
+        if fields.get("format") != FORMAT:
+            raise UnsupportedFormat(f"plan: format {fields.get('format')}, this release reads format {FORMAT}")
+        streams = tuple(
+            StreamProperties(**{**stream, "curve": CurvePoints.from_json(stream["curve"])})
+            for stream in fields["streams"]
+        )
+        return cls(
+            fingerprint=fields["fingerprint"],
+            node_counts={name: int(count) for name, count in fields["node_counts"]},
+            edge_types=tuple((src, relation, dst) for src, relation, dst in fields["edge_types"]),
+            streams=streams,
+            shards=tuple(tuple(shard) for shard in fields["shards"]),
+            cache_bytes=fields["cache_bytes"],
+            minibatch_bytes=fields["minibatch_bytes"],
+            largest_record_bytes=fields["largest_record_bytes"],
+            cost=PlanCost(**fields["cost"]),
+        )
+
+
+def seeds_fingerprint(seeds: Seeds) -> dict[str, Any]:
+    """Return what tells one set of seeds from another: kind, type, number, and a digest of ids and times."""
+    ids = seeds.ids if isinstance(seeds, NodeSeeds) else seeds.pairs
+    digest = hashlib.sha256(ids.tobytes())
+    if seeds.times is not None:
+        digest.update(b"times" + seeds.times.tobytes())
+    if isinstance(seeds, NodeSeeds):
+        kind: dict[str, Any] = {"kind": "nodes", "type": seeds.node_type}
+    else:
+        kind = {"kind": "links", "type": list(seeds.edge_type), "negatives": seeds.negatives}
+    return {**kind, "count": len(seeds), "digest": digest.hexdigest()}

@@ -1,0 +1,301 @@
+"""Makes a plan: samples the minibatches of its epochs, schedules them against a cache, packs what the cache misses.
+
+Each stage leaves notes behind; a killed or cancelled plan goes on where it was. Budgets for memory and disk are stated
+by the caller: what would pass them is refused before it is begun.
+"""
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from outcrop.errors import InvalidArgument, ResourceExhausted
+from outcrop.gnn_loader.features import FeatureTable
+from outcrop.gnn_loader.graph import Graph
+from outcrop.gnn_loader.pack import LogPacker, Misses, choose_groups, temporary_bytes
+from outcrop.gnn_loader.plan_costs import StageCosts
+from outcrop.gnn_loader.plan_disk import DiskBudget
+from outcrop.gnn_loader.plan_properties import (
+    CurvePoints,
+    PlanCost,
+    PlanProperties,
+    StreamProperties,
+    seeds_fingerprint,
+)
+from outcrop.gnn_loader.recipes import (
+    CachedStream,
+    Scheduled,
+    forget_next_uses,
+    missed_keys,
+    orders_of_use,
+    schedule_trace,
+    scheduled_before,
+)
+from outcrop.gnn_loader.sampler import NeighborSampler
+from outcrop.gnn_loader.schedule import MissCurve, miss_curve, share_memory
+from outcrop.gnn_loader.trace import Epochs, Trace, forget_trace, sample_trace
+from outcrop.store import Accountant, FileEntry, Manifest, StorageReader, VersionWriter, format_bytes, write_atomically
+from outcrop.types import Progress
+
+# Of the work, by what stages cost at 512 bytes a row.
+_STAGES = {"sample": (0.0, 0.35), "schedule": (0.35, 0.2), "pack": (0.55, 0.45)}
+
+
+@dataclass(frozen=True, slots=True)
+class PlanOptions:
+    """Budgets and shards of a plan.
+
+    cache_bytes: memory for cached rows while training; a part of the plan. pack_bytes: memory for making the plan.
+    disk_bytes: for the plan and what making it needs; None is what the device has. num_shards: sequences, one for each
+    trainer; minibatches of an epoch are dealt to them round robin.
+    """
+
+    cache_bytes: int
+    pack_bytes: int = 256 << 20
+    disk_bytes: int | None = None
+    num_shards: int = 1
+    threads: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class PlanTable:
+    """A feature table of a plan: its name in the root, and the table."""
+
+    name: str
+    table: FeatureTable
+
+
+class Planner:
+    """Makes one plan. Construct, then `run`; the same input and options resume. The graph and tables stay the
+    caller's, and open until `run` has returned."""
+
+    def __init__(
+        self,
+        graph_name: str,
+        graph: Graph,
+        tables: Mapping[str, PlanTable],
+        sampler: NeighborSampler,
+        epochs: Epochs,
+        options: PlanOptions,
+        reader: str = "auto",
+    ) -> None:
+        """tables: by node type. Raises InvalidArgument, ResourceExhausted for too little memory to make the plan."""
+        self._graph_name, self._graph, self._tables = graph_name, graph, dict(tables)
+        self._sampler, self._epochs, self._options, self._reader = sampler, epochs, options, reader
+        self._numbers = {name: number for number, name in enumerate(graph.node_types)}
+        self._check()
+
+    def job_id(self, plan_id: str) -> str:
+        """Return the name under which this plan can be resumed. Budgets for making it are not a part of that."""
+        digest = hashlib.sha256(json.dumps([self._fingerprint(), self._options.cache_bytes]).encode())
+        return f"plan-{plan_id}-{digest.hexdigest()[:16]}"
+
+    def run(self, writer: VersionWriter, report: Callable[[Progress], None]) -> Manifest:
+        """Make the plan in the writer's folders and commit. `report` may raise to stop; what is finished is kept.
+
+        Raises ResourceExhausted when disk or memory would be passed, before the stage that would do so.
+        """
+        costs = StageCosts(writer.scratch / "costs.json")
+        slots, curves = self._sample(writer, costs, report)
+        scheduled = self._schedule(writer, slots, costs, report)
+        logs, temporary = self._pack(writer, scheduled, costs, report)
+        properties = self._properties(scheduled, slots, curves, logs, costs.plan_cost(temporary))
+        report(Progress("commit", 1.0, None))
+        return writer.commit([*scheduled.files, *logs], properties.to_json())
+
+    def _check(self) -> None:
+        options = self._options
+        if not self._tables:
+            raise InvalidArgument("features: expected a table for at least one node type, found none")
+        for node_type, planned in self._tables.items():
+            if node_type not in self._numbers:
+                raise InvalidArgument(f"features: expected node types of {list(self._numbers)}, found {node_type!r}")
+            num_nodes = self._graph.node_types[node_type]
+            if planned.table.num_rows < num_nodes:
+                raise InvalidArgument(
+                    f"features {planned.name!r}: expected a row for each of the {num_nodes} nodes of type "
+                    f"{node_type!r}, found {planned.table.num_rows}"
+                )
+        if options.num_shards < 1 or options.num_shards > max(1, len(self._epochs.batches)):
+            raise InvalidArgument(
+                f"num_shards: expected 1 to {len(self._epochs.batches)}, the minibatches of an epoch; "
+                f"found {options.num_shards}"
+            )
+        if self._epochs.num_epochs < 1 or not len(self._epochs):
+            raise InvalidArgument("plan: expected at least one epoch with a minibatch, found none")
+        if options.cache_bytes < 0:
+            raise InvalidArgument(f"cache memory: expected no negative size, found {options.cache_bytes}")
+        least = self._least_memory()
+        if options.pack_bytes < least:
+            raise ResourceExhausted(
+                f"plan: expected at least {format_bytes(least)} of memory for making it (4 bytes per row of all tables "
+                f"for scheduling, 24 per cached row), found {format_bytes(options.pack_bytes)}"
+            )
+
+    def _least_memory(self) -> int:
+        rows = [planned.table.num_rows for planned in self._tables.values()]
+        cached = sum(self._most_slots(planned.table) for planned in self._tables.values())
+        return max(4 * sum(rows) + 24 * cached + (8 << 20), 16 << 20)
+
+    def _most_slots(self, table: FeatureTable) -> int:
+        return min(table.num_rows, self._options.cache_bytes // max(1, table.row_bytes))
+
+    # Stages
+
+    def _sample(
+        self, writer: VersionWriter, costs: StageCosts, report: Callable[[Progress], None]
+    ) -> tuple[list[int], list[MissCurve]]:
+        """Sample all minibatches, and share the cache among the tables by what each would miss."""
+        folder = writer.scratch
+        note = folder / "shares.json"
+        if not note.exists():
+            with costs.measured("sample"):
+                self._sample_trace(writer, self._tick("sample", report))
+            with costs.measured("schedule"), Trace(folder) as trace:
+                curves = {node_type: self._curve(trace, node_type) for node_type in self._tables}
+            row_bytes = {node_type: planned.table.row_bytes for node_type, planned in self._tables.items()}
+            shares = share_memory(curves, row_bytes, self._options.cache_bytes)
+            fields = {t: [shares[t], CurvePoints.of(curves[t]).to_json()] for t in self._tables}
+            write_atomically(note, json.dumps(fields).encode())
+        found = json.loads(note.read_text())
+        return [found[t][0] for t in self._tables], [CurvePoints.from_json(found[t][1]).curve() for t in self._tables]
+
+    def _sample_trace(self, writer: VersionWriter, tick: Callable[[float], None]) -> None:
+        disk = self._disk(writer)
+
+        def check(fraction: float, num_bytes: int) -> None:
+            disk.check_trace(fraction, num_bytes)
+            tick(fraction)
+
+        sample_trace(writer.scratch, self._sampler, self._epochs, self._options.threads, check)
+
+    def _disk(self, writer: VersionWriter) -> DiskBudget:
+        return DiskBudget(self._options.disk_bytes, writer.folder)
+
+    def _curve(self, trace: Trace, node_type: str) -> MissCurve:
+        number = self._numbers[node_type]
+        requests = (trace.record(position).nodes[number] for position in range(len(trace)))
+        return miss_curve(requests, self._tables[node_type].table.num_rows, num_threads=self._options.threads)
+
+    def _schedule(
+        self, writer: VersionWriter, slots: list[int], costs: StageCosts, report: Callable[[Progress], None]
+    ) -> Scheduled:
+        if (found := scheduled_before(writer.scratch)) is not None:
+            return found
+        streams = [
+            CachedStream(self._numbers[node_type], planned.table.num_rows, planned.table.row_bytes, num_slots)
+            for (node_type, planned), num_slots in zip(self._tables.items(), slots, strict=True)
+        ]
+        orders = [[position for epoch in shard for position in epoch] for shard in self._orders()]
+        with costs.measured("schedule"), Trace(writer.scratch) as trace:
+            tick = self._tick("schedule", report)
+            return schedule_trace(writer.folder, writer.scratch, trace, orders, streams, tick)
+
+    def _pack(
+        self, writer: VersionWriter, scheduled: Scheduled, costs: StageCosts, report: Callable[[Progress], None]
+    ) -> tuple[list[FileEntry], int]:
+        misses = [
+            Misses(*missed_keys(writer.scratch, k), p.table.row_bytes) for k, p in enumerate(self._tables.values())
+        ]
+        temporary = [temporary_bytes(m, choose_groups(m, self._options.pack_bytes)) for m in misses]
+        self._disk(writer).check_logs(scheduled, misses, max(temporary))
+        forget_next_uses(writer.scratch, len(misses))
+        forget_trace(writer.scratch)
+        total, done, logs = max(1, sum(m.log_bytes for m in misses)), 0, []
+        with costs.measured("pack"):
+            for k, (planned, m) in enumerate(zip(self._tables.values(), misses, strict=True)):
+                tick = self._tick("pack", report, done / total, m.log_bytes / total)
+                logs.append(self._pack_log(writer, k, planned.table, m, costs, tick))
+                done += m.log_bytes
+        return logs, sum(temporary)
+
+    def _pack_log(
+        self,
+        writer: VersionWriter,
+        k: int,
+        table: FeatureTable,
+        misses: Misses,
+        costs: StageCosts,
+        tick: Callable[[float], None],
+    ) -> FileEntry:
+        budget = Accountant(1 << 62)  # the checksum tables of two files; the packer keeps its own budget
+        target, scratch = writer.folder / f"log-{k}.blk", writer.scratch / f"pack-{k}"
+        with StorageReader(budget, self._reader, buffer_bytes=64 << 10) as reader:
+            packer = LogPacker(reader, table.file, table.num_rows, misses, target, scratch, self._options.pack_bytes)
+            try:
+                return packer.run(tick)
+            finally:
+                costs.add(read_bytes=packer.cost.read_bytes, written_bytes=packer.cost.written_bytes)
+
+    # Words
+
+    def _orders(self) -> list[list[list[int]]]:
+        return orders_of_use(self._epochs.num_epochs, len(self._epochs.batches), self._options.num_shards)
+
+    def _tick(
+        self, stage: str, report: Callable[[Progress], None], begin: float = 0.0, share: float = 1.0
+    ) -> Callable[[float], None]:
+        first, length = _STAGES[stage]
+        return lambda done: report(Progress(stage, first + length * (begin + share * min(1.0, done)), None))
+
+    def _fingerprint(self) -> dict[str, Any]:
+        graph, batches = self._graph.manifest, self._epochs.batches
+        return {
+            "graph": {"name": self._graph_name, "id": graph.object_id, "version": graph.version},
+            "tables": {
+                node_type: {
+                    "name": planned.name,
+                    "id": planned.table.manifest.object_id,
+                    "version": planned.table.manifest.version,
+                }
+                for node_type, planned in self._tables.items()
+            },
+            "sampler": self._sampler.options.as_json(),
+            "seeds": seeds_fingerprint(batches.seeds),
+            "batch_size": batches.batch_size,
+            "shuffle": batches.shuffle,
+            "drop_last": batches.drop_last,
+            "seed": batches.seed,
+            "first_epoch": self._epochs.first_epoch,
+            "num_epochs": self._epochs.num_epochs,
+            "num_shards": self._options.num_shards,
+        }
+
+    def _properties(
+        self, scheduled: Scheduled, slots: list[int], curves: list[MissCurve], logs: list[FileEntry], cost: PlanCost
+    ) -> PlanProperties:
+        begins, shards = 0, []
+        for shard in self._orders():
+            epochs = [begins]
+            for epoch in shard:
+                begins += len(epoch)
+                epochs.append(begins)
+            shards.append(tuple(epochs))
+        streams = tuple(
+            StreamProperties(
+                name=planned.name,
+                node_type=node_type,
+                codec=planned.table.codec.to_json(),
+                num_rows=planned.table.num_rows,
+                row_bytes=planned.table.row_bytes,
+                num_slots=num_slots,
+                log=log.name,
+                **{name: getattr(counts, name) for name in type(counts).__slots__},
+                curve=CurvePoints.of(curve),
+            )
+            for (node_type, planned), num_slots, curve, log, counts in zip(
+                self._tables.items(), slots, curves, logs, scheduled.streams, strict=True
+            )
+        )
+        return PlanProperties(
+            fingerprint=self._fingerprint(),
+            node_counts=dict(self._graph.node_types),
+            edge_types=tuple(self._graph.edge_types),
+            streams=streams,
+            shards=tuple(shards),
+            cache_bytes=self._options.cache_bytes,
+            minibatch_bytes=scheduled.files[0].size_bytes,
+            largest_record_bytes=scheduled.largest_record_bytes,
+            cost=cost,
+        )

@@ -1,0 +1,100 @@
+"""Plans of a root: making them, opening what was made."""
+
+import contextlib
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from outcrop.connection import Connection
+from outcrop.errors import AlreadyExists, CorruptFile, InvalidArgument
+from outcrop.gnn_loader import EdgeSeeds, Graph, NeighborSampler, NodeSeeds, Plan, Planner, PlanOptions, PlanTable
+from outcrop.gnn_loader.sampler import Fanouts
+from outcrop.gnn_loader.seeds import SeedBatches, Seeds
+from outcrop.gnn_loader.trace import Epochs
+from outcrop.graphs import open_features, open_graph
+from outcrop.jobs import Job
+from outcrop.store import Manifest, ObjectRecord
+from outcrop.types import Progress
+
+
+def plan_making(
+    connection: Connection,
+    name: str,
+    graph_name: str,
+    features: str | Mapping[str, str],
+    seeds: Any,
+    fanouts: Fanouts,
+    batches: Mapping[str, Any],
+    epochs: tuple[int, int],
+    options: PlanOptions,
+    sampling: Mapping[str, Any],
+) -> Job[Manifest]:
+    """See `Database.create_plan`. batches: of `SeedBatches`. epochs: the first and how many. sampling: of
+    `NeighborSampler`."""
+    with contextlib.ExitStack() as stack:
+        graph = stack.enter_context(open_graph(connection, graph_name, connection.memory_bytes, "auto"))
+        tables = _tables(connection, graph, features, stack)
+        sampler = NeighborSampler(graph, fanouts, **sampling)
+        planned = Epochs(SeedBatches(as_seeds(seeds, graph), **batches), *epochs)
+        planner = Planner(graph_name, graph, tables, sampler, planned, options, connection.reader)
+        record = _record(connection, name)
+        held = stack.pop_all()
+
+    def run(report: Callable[[Progress], None]) -> Manifest:
+        with held, connection.root.begin_version(record.id, planner.job_id(record.id)) as writer:
+            try:
+                manifest = planner.run(writer, report)
+            except (InvalidArgument, CorruptFile):
+                writer.abort()  # the same call would only fail again
+                raise
+        connection.forget_jobs(record.id)
+        connection.root.gc()
+        report(Progress("done", 1.0, 0.0))
+        return manifest
+
+    return Job(f"plan {name}", run)
+
+
+def open_plan(connection: Connection, name: str) -> Plan:
+    """See `Database.plan`."""
+    lease = connection.root.open_version(connection.root.get("plans", name).id)
+    with contextlib.ExitStack() as undo:
+        undo.enter_context(lease)
+        plan = Plan(connection.root, name, lease, connection.reader)
+        plan.check_current()
+        undo.pop_all()
+    return plan
+
+
+def as_seeds(seeds: Any, graph: Graph) -> Seeds:
+    """Return seeds as they are, or ids as seeds of the graph's only node type. Raises InvalidArgument."""
+    if isinstance(seeds, NodeSeeds | EdgeSeeds):
+        return seeds
+    node_type = _only_type(graph, "seeds: pass NodeSeeds(ids, node_type) or EdgeSeeds(pairs, edge_type)")
+    return NodeSeeds(seeds, node_type)
+
+
+def _tables(
+    connection: Connection, graph: Graph, features: str | Mapping[str, str], stack: contextlib.ExitStack
+) -> dict[str, PlanTable]:
+    if isinstance(features, str):
+        features = {_only_type(graph, "features: pass {node type: name of its table}"): features}
+    if len(set(features.values())) < len(features):
+        raise InvalidArgument(f"features: expected a table of its own for each node type, found {dict(features)}")
+    return {
+        node_type: PlanTable(
+            table_name, stack.enter_context(open_features(connection, table_name, connection.memory_bytes))
+        )
+        for node_type, table_name in features.items()
+    }
+
+
+def _only_type(graph: Graph, instead: str) -> str:
+    if len(graph.node_types) != 1:
+        raise InvalidArgument(f"{instead}; the graph has node types {', '.join(graph.node_types)}")
+    return next(iter(graph.node_types))
+
+
+def _record(connection: Connection, name: str) -> ObjectRecord:
+    with contextlib.suppress(AlreadyExists):
+        return connection.root.create("plans", name, {})
+    return connection.root.get("plans", name)
