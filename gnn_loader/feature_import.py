@@ -29,19 +29,19 @@ def import_features(
     codec: str,
     memory_bytes: int,
     report: Callable[[Progress], None],
-    checkpoint_bytes: int = _CHECKPOINT_BYTES,
+    checkpoint_bytes: int | None = None,
 ) -> Manifest:
     """Write all rows of `source` by the codec (`codecs.CODECS`) and commit.
 
     memory_bytes: for batches of rows; one row and its copies must fit. report: may raise to stop; what is behind the
-    last checkpoint is kept if the writer has a job id. checkpoint_bytes: stored bytes from one to the next.
+    last checkpoint is kept if the writer has a job id. checkpoint_bytes: stored from one to the next, 1 GiB by default.
     Raises InvalidArgument for a source that is not what it says, or a row that the codec cannot hold.
     """
     logical_dtype = getattr(source, "logical_dtype", None)
     kept = make_codec(codec, tuple(source.row_shape), source.dtype, logical_dtype)
     if source.num_rows > MOST_NODES:
         raise InvalidArgument(f"rows: expected at most {MOST_NODES}, found {source.num_rows}")
-    rows = _RowFile(writer, kept, source.num_rows, checkpoint_bytes)
+    rows = _RowFile(writer, kept, source.num_rows, checkpoint_bytes or _CHECKPOINT_BYTES)
     entry = rows.write(source, logical_dtype, _batch_rows(source, kept, memory_bytes), report)
     report(Progress("commit", 1.0, None))
     return writer.commit([entry], {"num_rows": source.num_rows, **kept.to_json()})

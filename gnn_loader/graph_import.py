@@ -43,6 +43,7 @@ def import_graph(writer: VersionWriter, source: GraphSource, memory_bytes: int, 
             layouts.append(layout)
             files += entries
             _save(writer, layouts, files)
+            work.forget()
     times = source.node_times or {}
     files += [_write_node_times(writer, number, name, source) for number, name in _types_with_times(source)]
     properties = {
@@ -81,9 +82,11 @@ class _EdgeImport:
         with EdgeFiles(self._folder, self._number, shape) as files:
             for batch in batches:
                 files.add(batch)
-            finished = files.finish()
+            return files.finish()
+
+    def forget(self) -> None:
+        """Remove the sorted edges, once the files made of them are noted: half of them would pass for all."""
         shutil.rmtree(self._scratch)
-        return finished
 
     def _coo(self, edges: CooEdges) -> tuple[EdgeShape, Iterator[Edges]]:
         first = next(iter(edges.batches()), None)

@@ -8,6 +8,7 @@ from tests.gnn_loader.edge_oracle import EXTRAS, check, expected_csc, random_edg
 
 from outcrop.errors import Cancelled, InvalidArgument, NotFound
 from outcrop.gnn_loader import ArrayEdges, CscEdgeArrays, Graph, GraphArrays, homogeneous
+from outcrop.gnn_loader import graph_import as importing
 from outcrop.gnn_loader.edge_columns import EdgeShape
 from outcrop.gnn_loader.edge_sort import EdgeSort
 from outcrop.gnn_loader.graph_import import import_graph
@@ -237,3 +238,26 @@ def test_a_cancelled_import_leaves_the_old_version(database):
 def test_too_little_memory_is_refused(database):
     with pytest.raises(InvalidArgument, match="memory: expected at least 1048576 bytes, found 1024"):
         database.import_graph("g", np.array([[0, 1], [1, 0]]), memory=1024).wait()
+
+
+def test_an_import_that_dies_while_it_tidies_up_goes_on_with_whole_edges(tmp_path, monkeypatch, seed):
+    edges = random_edges(np.random.default_rng(seed), 500, 500, 100_000, ["weight"])
+
+    def tear(folder):
+        for file in (folder / "runs").glob("00001.*"):
+            file.unlink()
+        raise Cancelled("killed by the test")
+
+    def run():
+        with root.begin_version(record.id, "job") as writer:
+            return import_graph(writer, homogeneous(edges, 500), 1 << 20, lambda _: None)
+
+    with Root.open(tmp_path / "root") as root:
+        record = root.create("graphs", "g", {})
+        with monkeypatch.context() as patch:
+            patch.setattr(importing.shutil, "rmtree", tear)
+            with pytest.raises(Cancelled):
+                run()
+        run()
+        with Graph.open(root.open_version(record.id), Accountant(1 << 24)) as graph:
+            check(graph.csc(NODE_TO_NODE), expected_csc(edges, 500))
