@@ -1,4 +1,4 @@
-"""What the sampler draws has the right shape, comes out the same however it is drawn, and refuses what is wrong."""
+"""What the sampler draws has the right shape, and comes out the same however it is drawn."""
 
 import json
 import pickle
@@ -9,7 +9,6 @@ import pytest
 from tests.gnn_loader.sampler_oracle import CITES, WRITES, WRITTEN_BY, check_structure, paper_graph, random_csc
 
 from outcrop import native
-from outcrop.errors import CorruptFile, InvalidArgument
 from outcrop.gnn_loader.minibatch import Minibatch
 from outcrop.gnn_loader.sampler import NeighborSampler, SamplerOptions
 from outcrop.gnn_loader.seeds import EdgeSeeds, NodeSeeds, SeedBatches
@@ -100,8 +99,8 @@ def test_no_hops_want_the_seeds_alone() -> None:
 
 
 @pytest.mark.parametrize("options", OPTIONS, ids=str)
-def test_every_edge_exists_and_every_column_has_its_number(options: dict[str, Any]) -> None:
-    sampler = NeighborSampler(paper_graph(seed=5), [3, 2, 1], seed=1, keep_edges=True, **options)
+def test_every_edge_exists_and_every_column_has_its_number(options: dict[str, Any], seed: int) -> None:
+    sampler = NeighborSampler(paper_graph(seed), [3, 2, 1], seed=seed, keep_edges=True, **options)
     seeds = SeedBatches(NodeSeeds(np.arange(300), "paper"), batch_size=70)
 
     for minibatch in sampler.sample_many(seeds):
@@ -121,11 +120,11 @@ def test_fan_outs_go_by_edge_type() -> None:
 
 
 @pytest.mark.parametrize("options", OPTIONS, ids=str)
-def test_minibatches_do_not_depend_on_the_number_of_threads(options: dict[str, Any]) -> None:
-    seeds = SeedBatches(NodeSeeds(np.arange(300), "paper"), batch_size=20, seed=9)
+def test_minibatches_do_not_depend_on_the_number_of_threads(options: dict[str, Any], seed: int) -> None:
+    seeds = SeedBatches(NodeSeeds(np.arange(300), "paper"), batch_size=20, seed=seed)
 
     def epoch(threads: int) -> list[Minibatch]:
-        sampler = NeighborSampler(paper_graph(seed=7), [4, 3], seed=2, keep_edges=True, **options)
+        sampler = NeighborSampler(paper_graph(seed), [4, 3], seed=seed, keep_edges=True, **options)
         return list(sampler.sample_many(seeds, epoch=3, threads=threads))
 
     alone = epoch(1)
@@ -199,79 +198,6 @@ def test_views_outlive_the_minibatch() -> None:
     assert not nodes.flags.writeable
 
 
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"fanouts": [-2]}, "expected -1 \\(all\\) or a count, found -2"),
-        ({"fanouts": [{("a", "b", "c"): 1}]}, "expected edge types among"),
-        ({"fanouts": {CITES: [1, 2], WRITES: [1]}}, "as many hops"),
-        ({"fanouts": [2], "labor": "often"}, "labor: expected one of \\['off', 'per_hop', 'shared'\\], found 'often'"),
-        ({"fanouts": [2], "labor": "shared", "replace": True}, "replace must be off"),
-        ({"fanouts": [2], "temporal": "last"}, "has times"),
-        ({"fanouts": [2], "seed": -1}, "seed: expected one of"),
-    ],
-    ids=str,
-)
-def test_options_that_do_not_fit_are_refused(options: dict[str, Any], message: str) -> None:
-    with pytest.raises(InvalidArgument, match=message):
-        NeighborSampler(paper_graph(seed=1), **options)
-
-
-def test_weighted_sampling_wants_weights() -> None:
-    with pytest.raises(InvalidArgument, match="no edge type of the graph has weights"):
-        NeighborSampler(chain_graph(), [2], weighted=True)
-
-
-@pytest.mark.parametrize("ids", [[5], [-1], [2**32 + 1], [0.5], [[1, 2]]], ids=str)
-def test_seeds_that_the_graph_lacks_are_refused(ids: list[Any]) -> None:
-    with pytest.raises(InvalidArgument, match="seeds"):
-        NeighborSampler(chain_graph(), [2]).sample(ids)
-
-
-def test_seeds_of_several_types_must_name_theirs() -> None:
-    with pytest.raises(InvalidArgument, match="pass NodeSeeds"):
-        NeighborSampler(paper_graph(seed=1), [2]).sample([1])
-    with pytest.raises(InvalidArgument, match="expected a node type among"):
-        NeighborSampler(paper_graph(seed=1), [2]).sample(NodeSeeds([1], "venue"))
-
-
-@pytest.mark.parametrize(
-    ("indptr", "indices", "message"),
-    [
-        ([0, 2, 1], [0, 1], "column 1: expected 0 <= begin <= end <= 2, found 2 and 1"),
-        ([0, 1, 9], [0, 1], "found 1 and 9"),
-        ([-1, 1, 2], [0, 1], "found -1 and 1"),
-        ([0, 1, 2], [0, 2], "place 1: expected a source below 2, found 2"),
-    ],
-)
-@pytest.mark.parametrize("labor", ["off", "shared"])
-def test_arrays_that_contradict_themselves_are_corrupt(
-    indptr: list[int], indices: list[int], message: str, labor: Any
-) -> None:
-    graph = ArrayGraph.homogeneous(np.array(indptr), np.array(indices, np.uint32))
-
-    with pytest.raises(CorruptFile, match=f"edges node-to-node: .*{message}"):
-        NeighborSampler(graph, [1], labor=labor).sample([0, 1])
-
-
-@pytest.mark.parametrize("weight", [-1, np.nan, np.inf])
-@pytest.mark.parametrize("replace", [False, True])
-def test_weights_that_are_none_are_corrupt(weight: float, replace: bool) -> None:
-    graph = ArrayGraph.homogeneous(np.array([0, 3, 3]), np.array([0, 1, 1]), np.array([1, weight, 1], np.float32))
-
-    with pytest.raises(CorruptFile, match="weight at 1: expected a finite one, not below 0"):
-        NeighborSampler(graph, [2], weighted=True, replace=replace).sample([0])
-
-
-def test_arrays_that_do_not_fit_each_other_are_refused() -> None:
-    with pytest.raises(InvalidArgument, match="expected 4 values, one more than node nodes"):
-        ArrayGraph.of({"node": 3}, {("node", "to", "node"): random_csc(4, 4, 0)})
-    with pytest.raises(InvalidArgument, match="found some of \\[0, 7\\]"):
-        ArrayGraph.homogeneous(np.array([0, 2]), np.array([0, 7]))
-    with pytest.raises(InvalidArgument, match="weights: expected 2 values, found 1"):
-        NeighborSampler(ArrayGraph.homogeneous(np.array([0, 2]), np.array([0, 0]), [1.0]), [1])
-
-
 def test_a_sampler_keeps_the_arrays_it_reads() -> None:
     sampler = NeighborSampler(ArrayGraph.homogeneous(np.arange(1001), np.arange(1000)), [1])
 
@@ -304,14 +230,6 @@ def test_options_come_back_from_json() -> None:
     options = NeighborSampler(paper_graph(seed=7), [4, -1], seed=2**64 - 1, labor="shared").options
 
     assert SamplerOptions.from_json(json.loads(json.dumps(options.as_json()))) == options
-
-
-@pytest.mark.parametrize("wrong", [{"epoch": -1}, {"first_batch": -1}, {"threads": 0}, {"count": -1}], ids=str)
-def test_numbers_below_their_least_are_refused(wrong: dict[str, int]) -> None:
-    sampler = NeighborSampler(chain_graph(), [1])
-
-    with pytest.raises(InvalidArgument, match=f"{next(iter(wrong))}: expected one of"):
-        list(sampler.sample_many(SeedBatches(NodeSeeds([0, 1])), **wrong))
 
 
 def test_statistics_count_what_was_drawn() -> None:
