@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,11 +13,11 @@ from rich.table import Table
 
 import outcrop
 from outcrop.cli.command import Run
+from outcrop.cli.train_loaders import Choice, Source, counters, opened_loader
 from outcrop.embedded import Database
 from outcrop.errors import InvalidArgument, NotFound
 from outcrop.gnn_loader import FeatureTable, Graph
 from outcrop.gnn_loader.fetch_loader import FetchLoader
-from outcrop.gnn_loader.sampler import NeighborSampler
 from outcrop.gnn_loader.seeds import NodeSeeds, SeedBatches
 from outcrop.types import NODE_TO_NODE, AnyArray, Int64Array
 
@@ -58,14 +58,18 @@ def train(
     task: Annotated[
         Path, typer.Argument(help="A folder with labels.npy, train_idx.npy and, if wanted, val_idx.npy, test_idx.npy.")
     ],
-    mode: Annotated[str, typer.Option(help="Where rows come from: fetch (as each minibatch is sampled).")] = "fetch",
+    mode: Annotated[
+        str,
+        typer.Option(help="online: rows are known and read a few minibatches ahead; fetch: as each one is sampled."),
+    ] = "online",
     fanouts: Annotated[str, typer.Option(help="Neighbours drawn per hop; -1: all.")] = "10,10",
     batch_size: Annotated[int, typer.Option(help="Seeds in a minibatch.", min=1)] = 1024,
     epochs: Annotated[int, typer.Option(min=1)] = 10,
     hidden: Annotated[int, typer.Option(help="Hidden units.", min=1)] = 128,
     dropout: Annotated[float, typer.Option(min=0, max=0.99)] = 0.5,
     learning_rate: Annotated[float, typer.Option(min=1e-9)] = 0.005,
-    memory: Annotated[str, typer.Option(help="For the graph, and for rows in memory.", metavar="SIZE")] = "1GiB",
+    memory: Annotated[str, typer.Option(help="For the graph.", metavar="SIZE")] = "1GiB",
+    cache_memory: Annotated[str, typer.Option(help="For rows of features.", metavar="SIZE")] = "256MiB",
     device: Annotated[str, typer.Option(help="cpu, cuda, ...: where the model is.")] = "cpu",
     seed: Annotated[int, typer.Option(min=0)] = 0,
 ) -> None:
@@ -74,46 +78,47 @@ def train(
     Needs PyTorch: pip install 'outcrop[torch]'.
     """
     training = _training()
-    if mode != "fetch":
-        raise InvalidArgument(f"--mode: expected fetch, found {mode!r}")
     chosen = training.TrainOptions(epochs, hidden, dropout, learning_rate, 0.0, seed, device)
+    choice = Choice(mode, None, _fanouts(fanouts), batch_size, cache_memory, seed)
     given = read_task(task)
     with outcrop.connect(run.path, read_only=True) as database, _opened(database, graph, features, memory) as stored:
         opened_graph, table = stored
         _check(opened_graph, table, given, graph, features)
-        sampler = NeighborSampler(opened_graph, _fanouts(fanouts), seed=seed)
-        loader = FetchLoader(sampler, SeedBatches(NodeSeeds(given.train), batch_size, seed), {features: table})
+        sampler = choice.sampler(opened_graph)
 
         def accuracy(model: Any, ids: Int64Array) -> float:
             batches = SeedBatches(NodeSeeds(ids), _EVALUATION_BATCH, shuffle=False)
-            found: float = training.evaluate(
-                model, FetchLoader(sampler, batches, {features: table}), labels, device=device
-            )
+            loader = FetchLoader(sampler, batches, {features: table})
+            found: float = training.evaluate(model, loader, given.labels, device=device)
             return found
 
-        labels = given.labels
         val, test = given.val, given.test
-        with run.output.progress("training", total=epochs) as bar:
+        source = Source(database, opened_graph, table, features, given.train)
+        with (
+            opened_loader(source, choice) as loader,
+            run.output.progress("training", total=epochs) as bar,
+        ):
             model, reports = training.fit(
                 loader,
-                labels,
+                given.labels,
                 chosen,
                 in_dim=int(np.prod(table.row_shape)),
                 num_layers=sampler.num_hops,
                 validate=None if val is None else lambda model: accuracy(model, val),
                 on_epoch=lambda report: bar.update(report.epoch + 1, description=_line(report)),
             )
+            counted = counters(loader, table)
         report = TrainReport(
             graph=graph,
             features=features,
             mode=mode,
-            fanouts=_fanouts(fanouts),
+            fanouts=choice.fanouts,
             batch_size=batch_size,
             num_train=len(given.train),
             num_classes=int(given.labels.max()) + 1,
             epochs=reports,
             test_accuracy=None if test is None else accuracy(model, test),
-            loader=asdict(table.statistics()),
+            loader=counted,
         )
     run.output.result(report, text=_text(report))
 

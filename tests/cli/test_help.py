@@ -51,7 +51,8 @@ def test_help_lists_the_commands_in_the_order_of_a_first_visit(outcrop: Outcrop)
         ("graph make", "--nodes --degree --dim --classes --dtype --train --val --test --seed"),
         (
             "train",
-            "--mode --fanouts --batch-size --epochs --hidden --dropout --learning-rate --memory --device --seed",
+            "--mode --fanouts --batch-size --epochs --hidden --dropout --learning-rate --memory "
+            "--cache-memory --device --seed",
         ),
         ("dataset make graph", "--nodes --degree --dim --classes --dtype --train --val --test --seed"),
         ("dataset make", "--rows --dim --dtype --seed --queries -k --metric"),

@@ -31,8 +31,11 @@ def stored(tmp_path_factory: pytest.TempPathFactory, ok: Ok) -> SimpleNamespace:
     return SimpleNamespace(root=folder / "root", task=folder / "made")
 
 
-def test_a_model_learns_from_stored_rows(ok: Ok, stored: SimpleNamespace) -> None:
+@pytest.mark.parametrize("mode", ["fetch", "online"])
+def test_a_model_learns_from_stored_rows(ok: Ok, stored: SimpleNamespace, mode: str) -> None:
     arguments = (
+        "--mode",
+        mode,
         "--fanouts",
         "5,5",
         "--batch-size",
@@ -52,7 +55,19 @@ def test_a_model_learns_from_stored_rows(ok: Ok, stored: SimpleNamespace) -> Non
     assert report["epochs"][-1]["loss"] < report["epochs"][0]["loss"]
     assert report["test_accuracy"] > 0.5  # a guess finds a quarter
     assert report["epochs"][-1]["val_accuracy"] > 0.5
-    assert report["loader"]["rows"] > 0
+    assert report["mode"] == mode
+    assert report["loader"]["rows" if mode == "fetch" else "minibatches"] > 0
+
+
+def test_modes_train_on_the_same_minibatches(ok: Ok, stored: SimpleNamespace) -> None:
+    options = ["--fanouts", "3,3", "--batch-size", "200", "--epochs", "2", "--hidden", "8", "--path"]
+
+    losses = [
+        [epoch["loss"] for epoch in ok("train", "g", "x", stored.task, "--mode", mode, *options, stored.root)["epochs"]]
+        for mode in ("fetch", "online")
+    ]
+
+    assert losses[1] == pytest.approx(losses[0], abs=1e-5)
 
 
 def test_people_see_epochs_and_accuracy(outcrop: Outcrop, stored: SimpleNamespace) -> None:
