@@ -28,7 +28,7 @@ def verify(
 
     Checked are all checksums, that each vector is in exactly one list as its primary, that ids occur once, and that
     copies and bounds are true. Of graphs: checksums, and that every edge names nodes and is in its place. Of feature
-    tables and plans: checksums.
+    tables: checksums. Of plans: checksums, and that every row is that of its feature table.
     """
     began = time.monotonic()
     with outcrop.connect(run.path, read_only=True) as database:

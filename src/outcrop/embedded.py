@@ -153,8 +153,8 @@ class Database:
         """Read every byte of a graph, a feature table or a plan and report all that is wrong with it.
 
         kind: "graphs", "features" or "plans". First every checksum; of a graph, when those are right, also that its
-        offsets ascend, its edges name nodes and are in order, its weights are numbers; of a plan, that it is current
-        and every row of its logs and caches is that of the feature table. A collection is verified by
+        offsets ascend, its edges name nodes and are in order, its weights are numbers; of a plan, if it
+        is current, that every row of its logs and caches is that of the feature table. A collection is verified by
         `Collection.verify`. Raises NotFound, StorageFailure, ResourceExhausted, UnsupportedFormat.
         """
         return stored.verify_stored(self.connection, kind, name, parse_bytes(memory), progress or (lambda _: None))

@@ -46,7 +46,7 @@ def verify_stored(
         with StorageReader(Accountant(memory_bytes), connection.reader, buffer_bytes=_BUFFER_BYTES) as reader:
             tick = lambda done: report(Progress("checksums", 0.5 * done / total, None))  # noqa: E731
             problems = list(verify_version(lease, reader, tick))
-        checked = not problems
+        checked = not problems and not (kind == "plans" and _is_stale(connection, name, lease))
         if checked:
             again = connection.root.open_version(record.id, manifest.version)
             problems = _contents(connection, kind, name, again, memory_bytes, report)
@@ -66,7 +66,8 @@ def _contents(
     memory = Accountant(memory_bytes)
     try:
         if kind == "plans":
-            return _plan_problems(Plan(connection.root, name, lease, connection.reader), memory_bytes)
+            with Plan(connection.root, name, lease, connection.reader) as plan:
+                return list(plan.verify_rows(memory_bytes=memory_bytes).problems)
         if kind == "features":
             FeatureTable.open(lease, memory, connection.reader).close()
             return []
@@ -78,10 +79,10 @@ def _contents(
         return [Problem("version", None, str(error))]
 
 
-def _plan_problems(plan: Plan, memory_bytes: int) -> list[Problem]:
-    with plan:
-        try:
-            plan.check_current()
-        except InvalidArgument as error:  # its rows can be compared with nothing
-            return [Problem("version", None, str(error))]
-        return list(plan.verify_rows(memory_bytes=memory_bytes).problems)
+def _is_stale(connection: Connection, name: str, lease: VersionLease) -> bool:
+    """Whether a plan's rows can be compared with nothing, since its tables have changed."""
+    try:
+        Plan(connection.root, name, lease, connection.reader).check_current()
+    except InvalidArgument:
+        return True
+    return False

@@ -23,6 +23,7 @@ def test_help_lists_the_commands_in_the_order_of_a_first_visit(outcrop: Outcrop)
         "train",
         "graph",
         "features",
+        "plan",
         "dataset",
     ]
     listed = re.findall(rf"^\W*({'|'.join(commands)}) ", text, re.MULTILINE)
@@ -54,6 +55,13 @@ def test_help_lists_the_commands_in_the_order_of_a_first_visit(outcrop: Outcrop)
             "--mode --fanouts --batch-size --epochs --hidden --dropout --learning-rate --memory "
             "--cache-memory --device --seed",
         ),
+        (
+            "plan create",
+            "--graph --features --seeds --seed-type --fanouts --batch-size --epochs --cache --memory --disk --shards "
+            "--seed",
+        ),
+        ("plan explain", "--plot"),
+        ("plan verify", "--memory"),
         ("dataset make graph", "--nodes --degree --dim --classes --dtype --train --val --test --seed"),
         ("dataset make", "--rows --dim --dtype --seed --queries -k --metric"),
         ("dataset convert", "--dtype --rounded --limit --part"),
