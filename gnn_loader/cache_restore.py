@@ -1,5 +1,7 @@
 """What does the cache hold in the middle of a plan? Found from the records before, filled from the log."""
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from outcrop import native
@@ -11,14 +13,21 @@ _LOAD_BYTES = 8 << 20
 
 
 def restore_caches(
-    slabs: list[native.RowSlab], records: StoredFile, logs: list[StoredFile], offsets: Int64Array
+    slabs: list[native.RowSlab],
+    pinned: Sequence[tuple[int, int]],
+    records: StoredFile,
+    logs: list[StoredFile],
+    offsets: Int64Array,
 ) -> None:
     """Fill slabs with what they hold behind a plan's first records, of minibatches that nobody has loaded.
 
-    offsets: int64 [num_records + 1], where those records begin and the last one ends. slabs, logs: by stream. Every row
-    that entered a cache came by the log, so the feature tables are not needed. Raises CorruptFile, StorageFailure.
+    offsets: int64 [num_records + 1], where those records begin and the last one ends. slabs, logs: by stream, as
+    pinned: how many rows are in the first slots from the beginning, and where they lie in the log. Every row that
+    entered a cache came by the log, so the feature tables are not needed. Raises CorruptFile, StorageFailure.
     """
     places = [np.full(slab.num_slots, -1, np.int64) for slab in slabs]
+    for slab, place, (count, begin) in zip(slabs, places, pinned, strict=True):
+        place[:count] = begin + np.arange(count) * slab.row_bytes
     for begin, end in zip(offsets[:-1].tolist(), offsets[1:].tolist(), strict=True):
         record = unpack(records.read(begin, end - begin), f"{records.path}: record at {begin}")
         for stream, slab, place in zip(record.streams, slabs, places, strict=True):

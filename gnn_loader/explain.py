@@ -12,8 +12,9 @@ from outcrop.store import DeviceModel
 class StreamReport:
     """One feature table in a plan; rows and bytes are those of one epoch, on average, of all shards together.
 
-    table_bytes: coded. cache_rows, cache_bytes: of each shard's cache. hit_ratio: of the rows wanted. curve: rows
-    missed, over all epochs, by rows of cache.
+    table_bytes: coded. cache_rows, cache_bytes: of each shard's cache. pinned_rows: of all caches, those that are
+    loaded when a loader begins, and stay. hit_ratio: of the rows wanted. curve: rows missed, over all epochs, by rows
+    of a cache that begins empty.
     """
 
     name: str
@@ -23,6 +24,7 @@ class StreamReport:
     table_bytes: int
     cache_rows: int
     cache_bytes: int
+    pinned_rows: int
     rows_wanted: float
     rows_missed: float
     hit_ratio: float
@@ -60,7 +62,8 @@ def explain(name: str, properties: PlanProperties, disk_bytes: int, device: Devi
     """Return the report of a plan. disk_bytes: of its files. device: what the device charges."""
     epochs = properties.num_epochs
     streams = tuple(_stream(stream, epochs) for stream in properties.streams)
-    read_bytes = (sum(s.log_bytes for s in properties.streams) + properties.minibatch_bytes) / epochs
+    log_bytes = sum(s.log_bytes - s.pinned_bytes for s in properties.streams)
+    read_bytes = (log_bytes + properties.minibatch_bytes) / epochs
     random_us = sum(
         s.misses / epochs * max(device.read_cost_us, s.row_bytes * device.byte_cost_us) for s in properties.streams
     )
@@ -92,9 +95,10 @@ def _stream(stream: StreamProperties, epochs: int) -> StreamReport:
         table_bytes=stream.num_rows * stream.row_bytes,
         cache_rows=stream.num_slots,
         cache_bytes=stream.num_slots * stream.row_bytes,
+        pinned_rows=sum(count for count, _ in stream.pinned),
         rows_wanted=stream.accesses / epochs,
         rows_missed=stream.misses / epochs,
         hit_ratio=1 - stream.misses / max(1, stream.accesses),
-        log_bytes=stream.log_bytes / epochs,
+        log_bytes=(stream.log_bytes - stream.pinned_bytes) / epochs,
         curve=stream.curve,
     )

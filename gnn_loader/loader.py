@@ -230,7 +230,8 @@ class PlannedLoader:
         offsets = self._offsets(open_file(OFFSETS))
         slabs = self._slabs(budget, stack)
         if self._caches is None:
-            restore_caches(slabs, records, logs, offsets[: self._position % self.num_minibatches + 1])
+            pinned = [stream.pinned[self.shard] if stream.pinned else (0, 0) for stream in self.plan.streams]
+            restore_caches(slabs, pinned, records, logs, offsets[: self._position % self.num_minibatches + 1])
         slots = stack.enter_context(budget.reserve("minibatch slots", self._slot_bytes(offsets)))
         pipeline = native.PlannedPipeline(
             storage.native,
@@ -294,4 +295,8 @@ def _check_caches(caches: list[native.RowSlab], plan: PlanLayout, passes: int | 
     if found != expected or passes != 1:
         raise InvalidArgument(
             f"caches: expected slots and bytes of {expected} and one pass, found {found} and {passes} passes"
+        )
+    if any(count for stream in plan.streams for count, _ in stream.pinned):
+        raise InvalidArgument(
+            f"caches: plan {plan.name!r} begins with pinned rows of its own; make it with replayed=False"
         )

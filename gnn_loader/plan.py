@@ -97,7 +97,7 @@ class Plan:
 
 def _layout(root: Root, name: str, lease: VersionLease, properties: PlanProperties) -> PlanLayout:
     streams = tuple(
-        PlannedStream(s.name, s.node_type, RowCodec.from_json(dict(s.codec)), s.num_slots, s.max_rows, s.log)
+        PlannedStream(s.name, s.node_type, RowCodec.from_json(dict(s.codec)), s.num_slots, s.max_rows, s.log, s.pinned)
         for s in properties.streams
     )
     return PlanLayout(

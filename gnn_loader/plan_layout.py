@@ -16,7 +16,8 @@ class PlannedStream:
     """A node type with its feature table.
 
     name: the table's, as in `Minibatch.features`. num_slots: rows of the cache that the plan was made for. max_rows: of
-    any minibatch. log: the file's name.
+    any minibatch. log: the file's name. pinned: by shard, how many rows are in the first slots from the beginning, and
+    where they lie in the log; () is none.
     """
 
     name: str
@@ -25,6 +26,7 @@ class PlannedStream:
     num_slots: int
     max_rows: int
     log: str
+    pinned: tuple[tuple[int, int], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -49,7 +49,8 @@ class CurvePoints:
 @dataclass(frozen=True, slots=True)
 class StreamProperties:
     """A node type with its table. num_slots: rows of the cache. max_rows: of any minibatch. log, log_bytes: the file
-    and its payload. accesses, misses, inserts: rows, over all minibatches."""
+    and its payload. accesses, misses, inserts: rows, over all minibatches. pinned: by shard, how many rows are in the
+    first slots from the beginning, and where they lie in the log."""
 
     name: str
     node_type: str
@@ -63,7 +64,13 @@ class StreamProperties:
     accesses: int
     misses: int
     inserts: int
+    pinned: tuple[tuple[int, int], ...]
     curve: CurvePoints
+
+    @property
+    def pinned_bytes(self) -> int:
+        """Of the log, what is read once, when a loader begins."""
+        return sum(count for count, _ in self.pinned) * self.row_bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +124,13 @@ class PlanProperties:
         if fields.get("format") != FORMAT:
             raise UnsupportedFormat(f"plan: format {fields.get('format')}, this release reads format {FORMAT}")
         streams = tuple(
-            StreamProperties(**{**stream, "curve": CurvePoints.from_json(stream["curve"])})
+            StreamProperties(
+                **{
+                    **stream,
+                    "pinned": tuple((count, begin) for count, begin in stream["pinned"]),
+                    "curve": CurvePoints.from_json(stream["curve"]),
+                }
+            )
             for stream in fields["streams"]
         )
         return cls(

@@ -48,7 +48,8 @@ class PlanOptions:
 
     cache_bytes: memory for cached rows while training; a part of the plan. pack_bytes: memory for making the plan.
     disk_bytes: for the plan and what making it needs; None is what the device has. num_shards: sequences, one for each
-    trainer; minibatches of an epoch are dealt to them round robin.
+    trainer; minibatches of an epoch are dealt to them round robin. replayed: whether loaders will go through the plan
+    more than once; the rows wanted most may then stay in the cache from the beginning of each pass.
     """
 
     cache_bytes: int
@@ -56,6 +57,7 @@ class PlanOptions:
     disk_bytes: int | None = None
     num_shards: int = 1
     threads: int = 1
+    replayed: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +90,9 @@ class Planner:
 
     def job_id(self, plan_id: str) -> str:
         """Return the name under which this plan can be resumed. Budgets for making it are not a part of that."""
-        digest = hashlib.sha256(json.dumps([self._fingerprint(), self._options.cache_bytes]).encode())
+        digest = hashlib.sha256(
+            json.dumps([self._fingerprint(), self._options.cache_bytes, self._options.replayed]).encode()
+        )
         return f"plan-{plan_id}-{digest.hexdigest()[:16]}"
 
     def run(self, writer: VersionWriter, report: Callable[[Progress], None]) -> Manifest:
@@ -130,13 +134,14 @@ class Planner:
         if options.pack_bytes < least:
             raise ResourceExhausted(
                 f"plan: expected at least {format_bytes(least)} of memory for making it (4 bytes per row of all tables "
-                f"for scheduling, 24 per cached row), found {format_bytes(options.pack_bytes)}"
+                f"for scheduling and 24 per cached row, or 10 per row of the largest table), found "
+                f"{format_bytes(options.pack_bytes)}"
             )
 
     def _least_memory(self) -> int:
         rows = [planned.table.num_rows for planned in self._tables.values()]
         cached = sum(self._most_slots(planned.table) for planned in self._tables.values())
-        return max(4 * sum(rows) + 24 * cached + (8 << 20), 16 << 20)
+        return max(4 * sum(rows) + 24 * cached + (8 << 20), 10 * max(rows) + (8 << 20), 16 << 20)
 
     def _most_slots(self, table: FeatureTable) -> int:
         return min(table.num_rows, self._options.cache_bytes // max(1, table.row_bytes))
@@ -190,7 +195,7 @@ class Planner:
         orders = [[position for epoch in shard for position in epoch] for shard in self._orders()]
         with costs.measured("schedule"), Trace(writer.scratch) as trace:
             tick = self._tick("schedule", report)
-            return schedule_trace(writer.folder, writer.scratch, trace, orders, streams, tick)
+            return schedule_trace(writer.folder, writer.scratch, trace, orders, streams, tick, self._options.replayed)
 
     def _pack(
         self, writer: VersionWriter, scheduled: Scheduled, costs: StageCosts, report: Callable[[Progress], None]
@@ -281,7 +286,8 @@ class Planner:
                 row_bytes=planned.table.row_bytes,
                 num_slots=num_slots,
                 log=log.name,
-                **{name: getattr(counts, name) for name in type(counts).__slots__},
+                **{name: getattr(counts, name) for name in type(counts).__slots__ if name != "pinned"},
+                pinned=tuple(counts.pinned),
                 curve=CurvePoints.of(curve),
             )
             for (node_type, planned), num_slots, curve, log, counts in zip(

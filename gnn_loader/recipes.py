@@ -6,7 +6,7 @@ What the caches miss is noted as keys, segment by segment: the list from which `
 import json
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -14,9 +14,10 @@ import numpy as np
 
 from outcrop import native
 from outcrop.gnn_loader.plan_layout import OFFSETS, RECORDS
-from outcrop.gnn_loader.schedule import NextUseFile
+from outcrop.gnn_loader.schedule import NextUseFile, rows_to_pin
 from outcrop.gnn_loader.trace import Trace
 from outcrop.store import BlockWriter, FileEntry, os_calls, save_array, write_atomically
+from outcrop.store.format.block_file import BLOCK_BYTES
 from outcrop.types import Int64Array, UInt32Array
 
 _NOTE = "scheduled.json"
@@ -35,13 +36,17 @@ class CachedStream:
 
 @dataclass(slots=True)
 class StreamCounts:
-    """Of one stream, over all minibatches. max_rows: of any minibatch. log_bytes: the log's payload."""
+    """Of one stream, over all minibatches. max_rows: of any minibatch. log_bytes: the log's payload.
+
+    pinned: by shard, how many rows stay in the first slots for ever, and where they lie in the log.
+    """
 
     accesses: int = 0
     misses: int = 0
     inserts: int = 0
     max_rows: int = 0
     log_bytes: int = 0
+    pinned: list[tuple[int, int]] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,13 +73,16 @@ def schedule_trace(
     orders: Sequence[Sequence[int]],
     streams: Sequence[CachedStream],
     tick: Callable[[float], None],
+    replayed: bool = True,
 ) -> Scheduled:
     """Write RECORDS and OFFSETS to `files_folder`, the missed keys to `scratch`, and a note that it is done.
 
-    orders: positions of the trace, one list for each shard, whose caches begin empty. Memory: 4 bytes per row of the
-    tables for next uses, or 4 per row and 24 per slot for caches; and one minibatch.
+    orders: positions of the trace, one list for each shard, whose caches begin with what is pinned. replayed: whether
+    shards are gone through more than once, so that pinning rows may pay. Memory: 4 bytes per row of the tables for next
+    uses, or 4 per row and 24 per slot for caches, or 10 per row of the largest table for choosing what to pin; and one
+    minibatch.
     """
-    work = _Scheduling(scratch, trace, streams, sum(map(len, orders)), tick)
+    work = _Scheduling(scratch, trace, streams, sum(map(len, orders)), tick, replayed)
     with work, BlockWriter(files_folder / RECORDS, "minibatches") as records:
         for order in orders:
             work.run(order, records)
@@ -115,8 +123,10 @@ class _Scheduling:
         streams: Sequence[CachedStream],
         num_minibatches: int,
         tick: Callable[[float], None],
+        replayed: bool,
     ) -> None:
         self._scratch, self._trace, self._streams, self._tick = scratch, trace, streams, tick
+        self._replayed = replayed
         self._num_steps = max(1, 2 * num_minibatches)
         self._steps = 0
         self.begins = [0]
@@ -135,11 +145,14 @@ class _Scheduling:
 
     def run(self, order: Sequence[int], records: BlockWriter) -> None:
         """Schedule one shard and append its records."""
+        pinned = [self._pin(k, stream, order) for k, stream in enumerate(self._streams)]
         with ExitStack() as stack:
             next_uses = [
                 stack.enter_context(self._next_uses(k, stream, order)) for k, stream in enumerate(self._streams)
             ]
             schedulers = [native.Scheduler(s.node_type, s.num_rows, s.num_slots) for s in self._streams]
+            for scheduler, keys in zip(schedulers, pinned, strict=True):
+                scheduler.cache.pin(keys)
             for request, position in enumerate(order):
                 minibatch = self._trace.minibatch(position)
                 recipes = [
@@ -156,6 +169,20 @@ class _Scheduling:
         for k, segments in enumerate(self._segments):
             os_calls.sync_file(_keys_path(self._scratch, k))
             save_array(_segments_path(self._scratch, k), np.array(segments, np.int64).reshape(-1, 2))
+
+    def _pin(self, k: int, stream: CachedStream, order: Sequence[int]) -> UInt32Array:
+        """Give the rows that stay in the first slots, in the order of slots, a place of their own in the log."""
+        keys, counts = np.zeros(0, np.uint32), self.counts[k]
+        if self._replayed and stream.num_slots:
+            requests = (self._trace.record(position).nodes[stream.node_type] for position in order)
+            keys = np.sort(rows_to_pin(requests, stream.num_rows, stream.num_slots))
+        begin = -(-counts.log_bytes // BLOCK_BYTES) * BLOCK_BYTES
+        counts.pinned.append((len(keys), begin))
+        if len(keys):
+            keys.tofile(self._keys[k])
+            self._segments[k].append((len(keys), begin))
+            counts.log_bytes = begin + len(keys) * stream.row_bytes
+        return keys
 
     def _next_uses(self, k: int, stream: CachedStream, order: Sequence[int]) -> NextUseFile:
         wanted = [len(self._trace.record(position).nodes[stream.node_type]) for position in order]
@@ -203,7 +230,10 @@ def _write_offsets(path: Path, begins: Sequence[int]) -> FileEntry:
 
 def _loaded(fields: dict[str, Any]) -> Scheduled:
     first, second = (FileEntry.from_json(entry) for entry in fields["files"])
-    streams = tuple(StreamCounts(**counts) for counts in fields["streams"])
+    streams = tuple(
+        StreamCounts(**{**counts, "pinned": [(count, begin) for count, begin in counts["pinned"]]})
+        for counts in fields["streams"]
+    )
     return Scheduled((first, second), streams, fields["largest_record_bytes"])
 
 

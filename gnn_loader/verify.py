@@ -16,6 +16,7 @@ from outcrop.types import AnyArray, Int64Array
 
 _BUFFER_BYTES = 1 << 20
 _COMPARED_BYTES = 8 << 20
+_NOTHING, _PINNED = -1, -2
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,8 +105,9 @@ class _Check:
     ) -> None:
         bounds = [(s.properties.num_slots, s.properties.row_bytes, s.properties.log_bytes) for s in streams]
         num_nodes, num_edge_types = list(self._properties.node_counts.values()), len(self._properties.edge_types)
+        shard = self._properties.shards.index(epochs)
         for stream in streams:
-            stream.slots = np.full(stream.properties.num_slots, -1, np.int64)
+            stream.begin(shard)
         for number in range(epochs[0], epochs[-1]):
             where = f"{RECORDS}: minibatch {number}"
             raw = records.read(int(begins[number]), int(begins[number + 1] - begins[number]))
@@ -118,12 +120,20 @@ class _Check:
 
 @dataclass(slots=True)
 class _StreamCheck:
-    """One stream while it is replayed. slots: int64, the key that each slot holds, -1: nothing yet."""
+    """One stream while it is replayed. slots: int64, the key that each slot holds, or _NOTHING, or _PINNED: which key
+    that is, the first minibatch says that hits it. pinned: where those rows begin in the log."""
 
     properties: StreamProperties
     log: StoredFile
     table: FeatureTable
     slots: Int64Array | None = None
+    pinned: int = 0
+
+    def begin(self, shard: int) -> None:
+        """Begin with the cache of a shard as its loader does."""
+        count, self.pinned = self.properties.pinned[shard]
+        self.slots = np.full(self.properties.num_slots, _NOTHING, np.int64)
+        self.slots[:count] = _PINNED
 
     def check(self, record: MinibatchRecord, k: int, where: str) -> int:
         """Compare what a minibatch finds in the log and in slots with the nodes that it wants; return rows compared."""
@@ -132,22 +142,36 @@ class _StreamCheck:
         nodes = record.nodes[recipe.type]
         for base, num_misses, num_hits, offset in _segments(recipe.moves):
             missed, hit = nodes[base : base + num_misses], nodes[base + num_misses : base + num_misses + num_hits]
-            found = self.slots[recipe.hit_slots[hits : hits + num_hits]]
+            slots = recipe.hit_slots[hits : hits + num_hits]
+            compared += self._meet_pinned(slots, hit, where)
+            found = self.slots[slots]
             if not np.array_equal(found, hit):
                 at = int(np.flatnonzero(found != hit)[0])
                 raise CorruptFile(f"{where}: expected node {hit[at]} in its slot, the cache has {found[at]} there")
-            self._compare(missed, offset, where)
+            self._compare(missed, offset + np.arange(num_misses) * self.properties.row_bytes, where)
             compared += num_misses
             hits += num_hits
         self.slots[recipe.insert_slots] = nodes[recipe.insert_rows]
         return compared
 
-    def _compare(self, keys: AnyArray, offset: int, where: str) -> None:
+    def _meet_pinned(self, slots: AnyArray, keys: AnyArray, where: str) -> int:
+        """Compare pinned rows that are hit for the first time; return how many."""
+        assert self.slots is not None
+        new = self.slots[slots] == _PINNED
+        places = self.pinned + slots[new].astype(np.int64) * self.properties.row_bytes
+        self._compare(keys[new], places, where)
+        self.slots[slots[new]] = keys[new]
+        return len(places)
+
+    def _compare(self, keys: AnyArray, places: Int64Array, where: str) -> None:
+        """Compare rows of the log, by where they begin, with those of the table."""
         row_bytes = self.properties.row_bytes
         step = max(1, _COMPARED_BYTES // row_bytes)
         for start in range(0, len(keys), step):
             some = keys[start : start + step]
-            packed = self.log.read(offset + start * row_bytes, len(some) * row_bytes).reshape(-1, row_bytes)
+            packed = np.empty((len(some), row_bytes), np.uint8)
+            lengths = np.full(len(some), row_bytes, np.int64)
+            self.log.read_ranges(places[start : start + step], lengths, packed.reshape(-1))
             expected = self.table.fetch(some, decode=False)
             if not np.array_equal(packed, expected):
                 at = int(np.flatnonzero((packed != expected).any(axis=1))[0])

@@ -177,6 +177,7 @@ class Database:
         pack_memory: str | int = "256MiB",
         disk: str | int | None = None,
         num_shards: int = 1,
+        replayed: bool = True,
         **sampling: Any,
     ) -> Job[Manifest]:
         """Sample the minibatches of `epochs` epochs ahead, choose what a cache keeps, and write what it misses to a log
@@ -186,6 +187,8 @@ class Database:
         sampling: as `NeighborSampler` has them. epochs: loaders repeat them in turn. seed: of batching and sampling.
         cache_memory: for cached rows while training, shared among the tables; 0 is fine. pack_memory: for making the
         plan. disk: for the plan and what making it needs; None is what is free. num_shards: one sequence per trainer.
+        replayed: whether loaders go through the plan more than once; then a part of the cache may be pinned, which is
+        loaded when a loader begins and is there in every pass.
         A killed or cancelled plan resumes when it is called again with the same arguments; budgets for making it may
         differ. Raises InvalidArgument, NotFound, and ResourceExhausted for too little memory, before any work; the job
         raises ResourceExhausted before it would pass a budget, Unavailable, StorageFailure, Cancelled.
@@ -195,6 +198,7 @@ class Database:
             pack_bytes=parse_bytes(pack_memory),
             disk_bytes=None if disk is None else parse_bytes(disk),
             num_shards=num_shards,
+            replayed=replayed,
             threads=self.connection.threads,
         )
         batches = {"batch_size": batch_size, "seed": seed, "shuffle": shuffle, "drop_last": drop_last}

@@ -105,7 +105,7 @@ def test_shards_deal_an_epoch_out(database: Database) -> None:
 
 
 def test_misses_are_those_of_an_optimal_cache(database: Database) -> None:
-    properties = _plan(database)
+    properties = _plan(database, replayed=False)
 
     (stream,) = properties["streams"]
     requests = [nodes for _, _, nodes, *_ in _loaded(database)]

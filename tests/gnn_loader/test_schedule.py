@@ -120,6 +120,13 @@ def test_pinning_the_most_wanted_rows_saves_what_each_pass_would_load_again(shar
     assert misses_of(requests, 5000, capacity, pinned) <= (1 - least_gain) * without * 1.01
 
 
+def test_rows_that_nobody_wants_are_not_pinned() -> None:
+    requests = [np.arange(10, dtype=np.uint32)] * 3
+
+    assert sorted(rows_to_pin(requests, 1000, 500).tolist()) == list(range(10))
+    assert len(rows_to_pin([], 1000, 500)) == len(rows_to_pin(requests, 1000, 0)) == 0
+
+
 def test_a_cache_that_each_pass_replaces_pins_little() -> None:
     # Each request wants other rows, twice in a row: what is wanted next is all that counts.
     requests = [np.arange(100 * (r // 2), 100 * (r // 2 + 1), dtype=np.uint32) for r in range(40)]
