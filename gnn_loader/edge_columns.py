@@ -97,6 +97,12 @@ def extras_of(batch: EdgeBatch) -> tuple[str, ...]:
     return tuple(name for name in _EXTRAS if getattr(batch, name) is not None)
 
 
+def part_of(batch: EdgeBatch, start: int, stop: int) -> EdgeBatch:
+    """Return edges [start, stop) of a batch."""
+    columns: list[Any] = [batch.src, batch.dst, batch.weight, batch.time, batch.edge_id]
+    return EdgeBatch(*(None if column is None else column[start:stop] for column in columns))
+
+
 def checked_edges(shape: EdgeShape, batch: EdgeBatch, first_edge: int) -> Edges:
     """Return a batch as it is stored. first_edge: the number of its first edge in the input, for messages.
 

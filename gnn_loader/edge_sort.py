@@ -11,9 +11,9 @@ from pathlib import Path
 
 import numpy as np
 
-from outcrop.gnn_loader.edge_columns import Edges, EdgeShape, checked_edges, edges_of
+from outcrop.gnn_loader.edge_columns import Edges, EdgeShape, checked_edges, edges_of, part_of
 from outcrop.store import SortedRuns, write_atomically
-from outcrop.types import AnyArray, CooEdges, Int64Array
+from outcrop.types import AnyArray, CooEdges, Int64Array, row_ranges
 
 # A chunk holds a piece of each partition; with more, pieces of a chunk of 64 MiB would be shorter than 64 KiB.
 _MOST_PARTITIONS = 1024
@@ -30,6 +30,7 @@ class EdgeSort:
         self._shape = shape
         self._most = shape.most_sorted(memory_bytes // 2)
         self._chunk_bytes = max(1, memory_bytes // 6)
+        self._piece = max(1, self._chunk_bytes // (2 * shape.record_bytes))  # of a batch, which may be large
         wanted = _USUAL_PARTITIONS if num_edges is None else -(-2 * num_edges // self._most)
         self._num_partitions = max(1, min(wanted, _MOST_PARTITIONS, shape.num_dst))
         self._runs = self._new_runs(folder, self._num_partitions)
@@ -44,12 +45,15 @@ class EdgeSort:
             return
         taken, first_edge = self._runs.mark or 0, 0
         for batch in source.batches():
-            stop = first_edge + len(batch.src)
-            if stop > taken:
-                edges = checked_edges(self._shape, batch, first_edge)
-                self._append(edges.part(max(0, taken - first_edge), len(edges)), max(taken, first_edge))
-                tick(stop)
-            first_edge = stop
+            for start, stop in row_ranges(len(batch.src), self._piece):
+                if first_edge + stop > taken:
+                    skipped = max(0, taken - first_edge - start)
+                    piece = part_of(batch, start + skipped, stop)
+                    edges = checked_edges(self._shape, piece, first_edge + start + skipped)
+                    partitions = edges.dst.astype(np.int64) * self._num_partitions // self._shape.num_dst
+                    self._runs.append(partitions, edges.columns(), first_edge + stop)
+                    tick(first_edge + stop)
+            first_edge += len(batch.src)
         self._runs.flush()
         write_atomically(filled, b"")
 
@@ -70,13 +74,6 @@ class EdgeSort:
             last = max(first + 1, int(np.searchsorted(ends, held + self._most, "right")))
             yield first, last
             first = last
-
-    def _append(self, edges: Edges, first_edge: int) -> None:
-        most = max(1, self._chunk_bytes // self._shape.record_bytes)
-        for start in range(0, len(edges), most):
-            part = edges.part(start, start + most)
-            partitions = part.dst.astype(np.int64) * self._num_partitions // self._shape.num_dst
-            self._runs.append(partitions, part.columns(), first_edge + start + len(part))
 
     def _sorted(self, runs: SortedRuns, partition: int) -> Iterator[Edges]:
         count = int(runs.counts()[partition])

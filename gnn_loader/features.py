@@ -7,6 +7,7 @@ The bytes are in docs/formats/features.md, `feature_import.py` writes them.
 """
 
 import contextlib
+import os
 import threading
 from dataclasses import dataclass
 from types import TracebackType
@@ -39,7 +40,8 @@ class FeatureStatistics:
 
 
 class FeatureTable:
-    """A version of a feature table, opened. A context manager; any number of threads may fetch."""
+    """A version of a feature table, opened. A context manager; any number of threads may fetch. Not for use
+    across a fork: a process opens its own."""
 
     def __init__(self, lease: VersionLease, file: StoredFile, resources: contextlib.ExitStack) -> None:
         """Use `FeatureTable.open`."""
@@ -48,6 +50,7 @@ class FeatureTable:
         self.num_rows = int(lease.manifest.properties["num_rows"])
         self.file = file
         self._resources = resources
+        self._process = os.getpid()
         self._lock = threading.Lock()
         self._statistics = FeatureStatistics(0, 0, 0)
 
@@ -100,6 +103,8 @@ class FeatureTable:
         Reads are sorted and merged; each block is checked. Raises InvalidArgument naming the first id out of range,
         CorruptFile, StorageFailure.
         """
+        if os.getpid() != self._process:
+            raise InvalidArgument(f"{self.file.path}: the table was opened in another process; open it after the fork")
         rows = self._checked_ids(ids)
         shape: tuple[int, ...] = (len(rows), *self.row_shape) if decode else (len(rows), self.row_bytes)
         dtype = self.dtype if decode else np.dtype(np.uint8)

@@ -27,7 +27,7 @@ from outcrop.types import (
 # Most nodes of a type, edges' ends and rows of a table are counted in 32 bits; two values mean something else.
 MOST_NODES = (1 << 32) - 2
 
-_BATCH_EDGES = 1 << 20
+_BATCH_EDGES = 1 << 18
 # One checksum tells that an array in memory is still the same for this many bytes of it.
 _CHECKSUM_BYTES = 1 << 20
 

@@ -1,5 +1,6 @@
 """Feature tables: what is imported comes back bit by bit, whichever rows are asked in which order."""
 
+import os
 import threading
 
 import numpy as np
@@ -7,6 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+import outcrop
 from outcrop.errors import Cancelled, CorruptFile, InvalidArgument, NotFound
 from outcrop.gnn_loader import ArrayRows, FeatureTable, features
 from outcrop.gnn_loader.feature_import import import_features
@@ -50,8 +52,6 @@ def test_rows_of_any_width_come_back_bit_by_bit(table, width, seed):
 @pytest.mark.parametrize("width", [4, 4100])
 @pytest.mark.parametrize("reader", ["io_uring", "pread", "memory"])
 def test_every_reader_gives_the_same_rows(tmp_path, width, reader, seed):
-    import outcrop
-
     rows = rows_of(width, 200, seed)
     with outcrop.connect(tmp_path / "r", reader=reader) as database:
         database.import_features("x", rows).wait()
@@ -139,8 +139,6 @@ def test_fetching_in_small_chunks_changes_nothing(hundred, monkeypatch, ids, cod
 @pytest.fixture(scope="module")
 def hundred(tmp_path_factory):
     """A hundred rows, stored by several codecs."""
-    import outcrop
-
     rows = np.random.default_rng(5).normal(size=(100, 37)).astype(np.float32)
     with outcrop.connect(tmp_path_factory.mktemp("hundred") / "r") as database:
         tables = {}
@@ -182,6 +180,24 @@ def test_threads_fetch_from_one_table(table, seed):
         thread.join()
     assert wrong == []
     assert stored.statistics().rows == 4 * 20 * 300
+
+
+def test_a_forked_process_is_told_to_open_its_own(table):
+    stored = table(np.ones((10, 2), np.float32))
+    child = os.fork()
+    if child == 0:
+        try:
+            stored.fetch([0])
+        except InvalidArgument as error:
+            os._exit(7 if "another process; open it after the fork" in str(error) else 1)
+        os._exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
+
+
+def test_a_read_only_root_is_read(database, tmp_path):
+    database.import_features("x", np.ones((10, 2), np.float32)).wait()
+    with outcrop.connect(tmp_path / "root", read_only=True) as reading, reading.features("x") as stored:
+        assert stored.fetch([9]).tolist() == [[1, 1]]
 
 
 def test_statistics_count_rows_and_bytes_of_the_device(table):
