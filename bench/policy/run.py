@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from minibatch_trace import Keys, Trace, make_trace
 from peers import PEERS, peer_misses
 
 from outcrop import native
+from outcrop.gnn_loader.schedule import rows_to_pin
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -43,6 +45,7 @@ def main() -> None:
         "workload": workload,
         "trace": _facts(trace, time.perf_counter() - began),
         "curves": _curves(trace, workload, arguments.threads),
+        "replay": _replay(trace, workload, arguments.threads),
         "scores": _scores(trace, workload, arguments.threads),
         "seconds": _seconds(trace, workload),
     }
@@ -96,11 +99,13 @@ def _peer(trace: Trace, name: str) -> Policy:
     return lambda capacity: peer_misses(name, trace.requests, trace.num_rows, capacity)
 
 
-def _belady(trace: Trace) -> Policy:
+def _belady(trace: Trace, pinned: Callable[[int], Keys] | None = None) -> Policy:
     next_uses = _next_uses(trace)
 
     def misses(capacity: int) -> Misses:
         cache, found = native.NextUseCache(trace.num_rows, capacity), []
+        if pinned is not None:
+            cache.pin(pinned(capacity))
         for request, keys in enumerate(trace.requests):
             cache.advance(request, keys, next_uses[request])
             found.append(cache.statistics().misses)
@@ -152,6 +157,23 @@ def _by_epoch(trace: Trace, misses: Misses) -> list[int]:
     return [int(misses[start : start + trace.per_epoch].sum()) for start in range(0, len(misses), trace.per_epoch)]
 
 
+def _replay(trace: Trace, workload: dict[str, Any], threads: int) -> list[dict[str, Any]]:
+    """Misses of each pass through the first epoch's minibatches: from an empty cache, with pinned rows as a plan has
+    them, and with a cache that goes on from pass to pass, which is what could be had at best."""
+    passes = replace(trace, requests=trace.requests[: trace.per_epoch])
+    twice = replace(trace, requests=passes.requests * 2)
+    capacities = [int(share * trace.num_rows) for share in workload["cache_shares"]]
+    pinned = {c: rows_to_pin(passes.requests, trace.num_rows, c, num_threads=threads) for c in capacities}
+    with ThreadPoolExecutor(threads) as pool:
+        empty = list(pool.map(_belady(passes), capacities))
+        kept = list(pool.map(_belady(passes, lambda capacity: pinned[capacity]), capacities))
+        going_on = list(pool.map(_belady(twice), capacities))
+    return [
+        {"begins": name, "capacities": capacities, "misses": [int(m[-trace.per_epoch :].sum()) for m in misses]}
+        for name, misses in (("empty", empty), ("pinned", kept), ("as the pass before ended", going_on))
+    ] + [{"begins": "rows pinned", "capacities": capacities, "misses": [len(pinned[c]) for c in capacities]}]
+
+
 def _scores(trace: Trace, workload: dict[str, Any], threads: int) -> list[dict[str, Any]]:
     """What each score is worth behind a short window, with a cache of a fifth."""
     window, capacity = workload["windows"][0], trace.num_rows // 5
@@ -198,6 +220,12 @@ def _print(result: dict[str, Any]) -> None:
             cells = [f"{m / 1e6:.3f} ({m * workload['row_bytes'] / 1e9:.2f})" for m in counts]
             print(f"| {curve['policy']} | " + " | ".join(cells) + " |")
         print()
+    print("Million rows missed in each pass through the first epoch, by what the cache begins with:\n")
+    print("| cache begins | " + " | ".join(f"{share:.0%}" for share in workload["cache_shares"]) + " |")
+    print("|---" * (len(workload["cache_shares"]) + 1) + "|")
+    for line in result["replay"]:
+        print(f"| {line['begins']} | " + " | ".join(f"{m / 1e6:.3f}" for m in line["misses"]) + " |")
+    print()
     for row in result["scores"]:
         missed = " ".join(f"{m / 1e6:.3f} M" for m in row["misses"])
         print(f"score {row['score']}, window {row['window']}, {row['capacity']:,} rows: {missed} missed")

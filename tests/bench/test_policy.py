@@ -155,6 +155,14 @@ def test_nothing_beats_belady_from_an_empty_cache(result: dict[str, Any]) -> Non
     assert curves["belady"][-1] == result["trace"]["different_rows"]
 
 
+def test_pinned_rows_save_what_a_replayed_plan_would_miss_again(result: dict[str, Any]) -> None:
+    misses = {line["begins"]: np.array(line["misses"]) for line in result["replay"]}
+
+    assert (misses["as the pass before ended"] <= misses["pinned"] * 1.01).all()
+    assert (misses["pinned"] <= misses["empty"] * 1.01).all()
+    assert misses["pinned"][-1] < 0.6 * misses["empty"][-1]
+
+
 def test_a_score_is_better_than_none_and_the_curves_are_drawn(result: dict[str, Any]) -> None:
     misses = {row["score"]: sum(row["misses"]) for row in result["scores"]}
 
