@@ -13,7 +13,7 @@ from rich.table import Table
 
 import outcrop
 from outcrop.cli.command import Run
-from outcrop.cli.train_loaders import Choice, Source, counters, opened_loader
+from outcrop.cli.train_loaders import Choice, Source, as_planned, counters, opened_loader
 from outcrop.embedded import Database
 from outcrop.errors import InvalidArgument, NotFound
 from outcrop.gnn_loader import FeatureTable, Graph
@@ -60,8 +60,9 @@ def train(
     ],
     mode: Annotated[
         str,
-        typer.Option(help="online: rows are known and read a few minibatches ahead; fetch: as each one is sampled."),
+        typer.Option(help="online: rows are read some minibatches ahead; plan: by --plan; fetch: as they are sampled."),
     ] = "online",
+    plan: Annotated[str | None, typer.Option(help="A plan of this graph and these features, for --mode plan.")] = None,
     fanouts: Annotated[str, typer.Option(help="Neighbours drawn per hop; -1: all.")] = "10,10",
     batch_size: Annotated[int, typer.Option(help="Seeds in a minibatch.", min=1)] = 1024,
     epochs: Annotated[int, typer.Option(min=1)] = 10,
@@ -79,11 +80,12 @@ def train(
     """
     training = _training()
     chosen = training.TrainOptions(epochs, hidden, dropout, learning_rate, 0.0, seed, device)
-    choice = Choice(mode, None, _fanouts(fanouts), batch_size, cache_memory, seed)
+    choice = Choice(mode, plan, _fanouts(fanouts), batch_size, cache_memory, seed)
     given = read_task(task)
     with outcrop.connect(run.path, read_only=True) as database, _opened(database, graph, features, memory) as stored:
         opened_graph, table = stored
         _check(opened_graph, table, given, graph, features)
+        choice = as_planned(choice, database)
         sampler = choice.sampler(opened_graph)
 
         def accuracy(model: Any, ids: Int64Array) -> float:
@@ -93,7 +95,7 @@ def train(
             return found
 
         val, test = given.val, given.test
-        source = Source(database, opened_graph, table, features, given.train)
+        source = Source(database, opened_graph, graph, table, features, given.train)
         with (
             opened_loader(source, choice) as loader,
             run.output.progress("training", total=epochs) as bar,
@@ -113,7 +115,7 @@ def train(
             features=features,
             mode=mode,
             fanouts=choice.fanouts,
-            batch_size=batch_size,
+            batch_size=choice.batch_size,
             num_train=len(given.train),
             num_classes=int(given.labels.max()) + 1,
             epochs=reports,

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from outcrop.embedded import Database
@@ -21,6 +21,7 @@ class Source:
 
     database: Database
     graph: Graph
+    graph_name: str
     features: FeatureTable
     table: str
     train: Int64Array
@@ -28,7 +29,8 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """How they are made. cache_memory: for rows in memory, of the modes that keep some."""
+    """How they are made. plan: the one to load, for the mode of that name; its fan-outs, batch size and seed are then
+    the plan's. cache_memory: for rows in memory, of the modes that keep some."""
 
     mode: str
     plan: str | None
@@ -40,6 +42,8 @@ class Choice:
     def __post_init__(self) -> None:
         if self.mode not in MODES:
             raise InvalidArgument(f"--mode: expected one of {', '.join(MODES)}; found {self.mode!r}")
+        if (self.mode == "plan") != (self.plan is not None):
+            raise InvalidArgument("--mode plan and --plan NAME go together; `outcrop plan create` makes a plan")
 
     def sampler(self, graph: Graph) -> NeighborSampler:
         """Return the sampler that was asked for."""
@@ -68,7 +72,37 @@ def _online(source: Source, choice: Choice) -> AbstractContextManager[Any]:
     return OnlineLoader(sampler, batches, {source.table: source.features}, cache_memory=choice.cache_memory)
 
 
-MODES: dict[str, Callable[[Source, Choice], AbstractContextManager[Any]]] = {"fetch": _fetch, "online": _online}
+@contextmanager
+def _plan(source: Source, choice: Choice) -> Iterator[Any]:
+    assert choice.plan is not None, "checked by Choice"
+    with source.database.plan(choice.plan) as plan:
+        plan.check_current()
+        made_from = plan.properties.fingerprint
+        tables = [table["name"] for table in made_from["tables"].values()]
+        if made_from["graph"]["name"] != source.graph_name or tables != [source.table]:
+            raise InvalidArgument(
+                f"plan {choice.plan!r}: made from graph {made_from['graph']['name']!r} and features {tables}, found "
+                f"{source.graph_name!r} and {source.table!r}"
+            )
+        with plan.loader() as loader:
+            yield loader
+
+
+def as_planned(choice: Choice, database: Database) -> Choice:
+    """Return the choice with what its plan says of fan-outs, batch size and seed."""
+    if choice.plan is None:
+        return choice
+    with database.plan(choice.plan) as plan:
+        made_from = plan.properties.fingerprint
+    fanouts = [hop[0] for hop in made_from["sampler"]["fanouts"]]  # a graph of one edge type
+    return replace(choice, fanouts=fanouts, batch_size=made_from["batch_size"], seed=made_from["sampler"]["seed"])
+
+
+MODES: dict[str, Callable[[Source, Choice], AbstractContextManager[Any]]] = {
+    "online": _online,
+    "plan": _plan,
+    "fetch": _fetch,
+}
 
 
 def counters(loader: Any, features: FeatureTable) -> dict[str, Any]:

@@ -87,4 +87,4 @@ def _batches(task: Task, options: dict[str, Any], seed: int) -> SeedBatches:
     return SeedBatches(NodeSeeds(task.train), options["batch_size"], seed)
 
 
-MODES: dict[str, Callable[..., Any]] = {"fetch": _fetch, "online": _online}
+MODES: dict[str, Callable[..., Any]] = {"fetch": _fetch, "replay": _replay, "online": _online}

@@ -52,7 +52,7 @@ def test_help_lists_the_commands_in_the_order_of_a_first_visit(outcrop: Outcrop)
         ("graph make", "--nodes --degree --dim --classes --dtype --train --val --test --seed"),
         (
             "train",
-            "--mode --fanouts --batch-size --epochs --hidden --dropout --learning-rate --memory "
+            "--mode --plan --fanouts --batch-size --epochs --hidden --dropout --learning-rate --memory "
             "--cache-memory --device --seed",
         ),
         (

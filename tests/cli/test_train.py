@@ -28,6 +28,9 @@ def stored(tmp_path_factory: pytest.TempPathFactory, ok: Ok) -> SimpleNamespace:
     with outcrop_package.connect(folder / "root") as database:
         database.import_graph("g", (made["indptr"], made["indices"])).wait()
         database.import_features("x", made["features"]).wait()
+        train = np.load(folder / "made" / "train_idx.npy")
+        options = {"fanouts": [3, 3], "batch_size": 200, "epochs": 2, "cache_memory": 20_000}
+        database.create_plan("p", graph="g", features="x", seeds=train, **options).wait()
     return SimpleNamespace(root=folder / "root", task=folder / "made")
 
 
@@ -60,14 +63,22 @@ def test_a_model_learns_from_stored_rows(ok: Ok, stored: SimpleNamespace, mode: 
 
 
 def test_modes_train_on_the_same_minibatches(ok: Ok, stored: SimpleNamespace) -> None:
-    options = ["--fanouts", "3,3", "--batch-size", "200", "--epochs", "2", "--hidden", "8", "--path"]
+    # No dropout: a plan orders rows anew, and other places would be dropped.
+    options = "--fanouts 3,3 --batch-size 200 --epochs 2 --hidden 8 --dropout 0 --path".split()  # noqa: SIM905
 
-    losses = [
-        [epoch["loss"] for epoch in ok("train", "g", "x", stored.task, "--mode", mode, *options, stored.root)["epochs"]]
-        for mode in ("fetch", "online")
-    ]
+    def losses(*mode: str) -> list[float]:
+        return [one["loss"] for one in ok("train", "g", "x", stored.task, *mode, *options, stored.root)["epochs"]]
 
-    assert losses[1] == pytest.approx(losses[0], abs=1e-5)
+    reference = losses("--mode", "fetch")
+    assert losses("--mode", "online") == pytest.approx(reference, abs=1e-5)
+    assert losses("--mode", "plan", "--plan", "p") == pytest.approx(reference, abs=1e-5)
+
+
+def test_a_plan_says_how_it_was_sampled(ok: Ok, stored: SimpleNamespace) -> None:
+    report = ok("train", "g", "x", stored.task, "--mode", "plan", "--plan", "p", "--epochs", 3, "--path", stored.root)
+
+    assert (report["fanouts"], report["batch_size"]) == ([3, 3], 200)
+    assert report["loader"]["streams"]["x"]["log_rows"] > 0
 
 
 def test_people_see_epochs_and_accuracy(outcrop: Outcrop, stored: SimpleNamespace) -> None:
@@ -107,6 +118,9 @@ def test_labels_that_do_not_fit_are_refused(
     [
         (["g", "x", "--fanouts", "ten"], "--fanouts: expected whole numbers"),
         (["g", "x", "--mode", "magic"], "--mode: expected"),
+        (["g", "x", "--mode", "plan"], "--mode plan and --plan NAME go together"),
+        (["g", "x", "--plan", "p"], "--mode plan and --plan NAME go together"),
+        (["g", "x", "--mode", "plan", "--plan", "nothing"], "nothing"),
         (["nothing", "x"], "nothing"),
         (["g", "nothing"], "nothing"),
     ],
