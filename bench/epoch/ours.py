@@ -20,10 +20,10 @@ class Planned(System):
     def epoch(self, number: int) -> Iterator[Minibatch]:
         for minibatch in self._loader:
             nodes = torch.from_numpy(minibatch.nodes["node"])
-            yield nodes, torch.from_numpy(minibatch.features["node"])
+            yield nodes, torch.from_numpy(minibatch.features["bench"])
 
     def read_bytes(self) -> int | None:
-        return self._loader.statistics().read_bytes
+        return self._loader.statistics().device_bytes
 
     def close(self) -> None:
         self._loader.close()

@@ -84,3 +84,29 @@ def test_a_build_shows_the_trade_of_disk_against_reads(build: dict[str, Any]) ->
 def _run(bench: str, *arguments: str) -> str:
     command = [sys.executable, str(BENCH / bench / "run.py"), *arguments]
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+
+@pytest.fixture(scope="module")
+def epoch(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    pytest.importorskip("dgl")
+    out = tmp_path_factory.mktemp("out")
+    arguments = ("--small", "--no-limit", "--json", "--peers", "DGL in memory,DiskGNN's way", "--out", str(out))
+    found: dict[str, Any] = json.loads(_run("epoch", *arguments))
+    assert found == json.loads((out / "epoch.json").read_text())
+    return found
+
+
+def test_every_system_loads_whole_epochs_of_about_as_many_rows(epoch: dict[str, Any]) -> None:
+    wanted = epoch["plans"][0]["accesses"]
+    rows = {r["system"]: [e["rows"] for e in r["epochs"]] for r in epoch["records"]}
+
+    assert set(rows["outcrop planned"]) == {wanted}
+    for system in ("DGL in memory", "DiskGNN's way"):
+        assert all(0.9 * wanted < found < 1.1 * wanted for found in rows[system])
+
+
+def test_a_plan_misses_what_the_reference_misses(epoch: dict[str, Any]) -> None:
+    plan, ours = epoch["plans"][0], next(r for r in epoch["records"] if r["system"] == "outcrop planned")
+
+    assert plan["missed_bytes"] == plan["belady_bytes"]
+    assert all(e["read_bytes"] >= plan["belady_bytes"] for e in ours["epochs"])

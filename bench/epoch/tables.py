@@ -12,12 +12,20 @@ def print_result(result: Record) -> None:
     """Print what was planned and how long epochs took, as Markdown tables."""
     bandwidth = result["device"]["sequential_bytes_per_s"]
     print(f"\nfeatures {result['feature_bytes'] / 1e9:.2f} GB; the device reads {bandwidth / 1e9:.2f} GB/s")
-    print("\n| rows in memory | rows wanted | Belady GB | static cache GB | plan s | disk, times features |")
-    print("|---|---|---|---|---|---|")
+    print(
+        "\n| rows in memory | rows wanted | Belady GB | static cache GB | plan s | of it sampling, scheduling, packing",
+        end="",
+    )
+    print(" | GB written | disk, times features |")
+    print("|---|---|---|---|---|---|---|---|")
     for plan in result["plans"]:
         bounds = f"{plan['belady_bytes'] / 1e9:.2f} | {plan['static_bytes'] / 1e9:.2f}"
+        cost = plan["cost"]
+        parts = ", ".join(f"{cost[f'{stage}_seconds']:.1f}" for stage in ("sample", "schedule", "pack"))
+        written = f"{(cost['written_bytes'] + cost['temporary_bytes']) / 1e9:.2f}"
         disk = plan["disk_bytes"] / result["feature_bytes"]
-        print(f"| {plan['share']:.0%} | {plan['accesses']:,} | {bounds} | {plan['seconds']:.1f} | {disk:.2f} |")
+        start = f"{plan['share']:.0%} | {plan['accesses']:,} | {bounds} | {plan['seconds']:.1f}"
+        print(f"| {start} | {parts} | {written} | {disk:.2f} |")
     print("\n| system | rows in memory | prepare s | first epoch s | epoch s | GB read | x Belady | x device time |")
     print("|---|---|---|---|---|---|---|---|")
     for record in result["records"]:
