@@ -229,6 +229,11 @@ TEST(next_use_cache_refuses_what_contradicts_the_future_it_was_told) {
   NextUseCache absent(5, 2);
   absent.step(0, Keys{1}, Keys{1});
   CHECK_THROWS(absent.step(1, Keys{2}, Keys{kNever}), InvalidArgument, "does not ask for 1 keys of 1");
+  NextUseCache skipped(5, 2);
+  skipped.step(0, Keys{1, 2}, Keys{200, 70'000});
+  CHECK_THROWS(skipped.step(300, Keys{2}, Keys{kNever}), InvalidArgument, "used by request 200, which did not come");
+  CHECK(skipped.step(200, Keys{1}, Keys{kNever}).hit_slots[0] != kMiss);
+  CHECK(skipped.step(70'000, Keys{2}, Keys{kNever}).hit_slots[0] != kMiss);
   NextUseCache cache(5, 2);
   CHECK_THROWS(cache.step(0, Keys{5}, Keys{kNever}), InvalidArgument, "expected less than 5, found 5");
   CHECK_THROWS(cache.step(2, Keys{1}, Keys{2}), InvalidArgument, "next_use[0] of key 1");
@@ -259,22 +264,6 @@ TEST(next_use_cache_lives_through_many_requests_and_far_next_uses) {
   CHECK(cache.statistics().hits > 0);
 }
 
-TEST(look_ahead_gives_the_next_use_inside_its_window_and_what_became_known) {
-  LookAhead future(10);
-  future.announce(Keys{1, 2, 3});
-  CHECK((future.announce(Keys{2, 4}) == Keys{4}));
-  CHECK((future.announce(Keys{3, 4}) == Keys{}));
-  CHECK((future.take() == Keys{kUnknown, 1, 2}));
-  // Request 0 is gone: key 1 may be in the cache, with an unknown next use.
-  CHECK((future.announce(Keys{1, 3}) == Keys{1}));
-  CHECK((future.take() == Keys{kUnknown, 2}));
-  CHECK((future.take() == Keys{3, kUnknown}));
-  CHECK((future.take() == Keys{kUnknown, kUnknown}));
-  CHECK_EQUAL(future.window(), size_t{0});
-  CHECK_THROWS(future.take(), InvalidArgument, "no request is announced");
-  CHECK_THROWS(future.announce(Keys{10}), InvalidArgument, "expected less than 10, found 10");
-}
-
 TEST(look_ahead_and_cache_never_contradict_each_other) {
   const unsigned seed = std::random_device{}();
   std::mt19937 random(seed);
@@ -298,21 +287,6 @@ TEST(look_ahead_and_cache_never_contradict_each_other) {
     if (cache.statistics().misses < belady_misses(trace, capacity))
       record_failure(__FILE__, __LINE__, "fewer misses than possible; seed " + std::to_string(seed));
   }
-}
-
-TEST(next_uses_are_those_of_a_search_through_the_trace) {
-  NextUses future(6, kNever);
-  Keys found(3);
-  future.before(9, Keys{1, 2, 2}, found);
-  CHECK((found == Keys{kNever, kNever, kNever}));
-  future.before(4, Keys{2, 5, 1}, found);
-  CHECK((found == Keys{9, kNever, 9}));
-  CHECK_THROWS(future.before(4, Keys{1, 2, 3}, found), InvalidArgument, "expected less than 4, found 4");
-  CHECK_THROWS(future.before(3, Keys{1, 2, 6}, found), InvalidArgument, "expected less than 6, found 6");
-  CHECK_THROWS(future.before(3, Keys{1}, found), InvalidArgument, "1 keys, but room for 3");
-  future.first(Keys{0, 2, 1}, found);
-  CHECK((found == Keys{kNever, 4, 4}));
-  CHECK_THROWS(NextUses(6, 5), InvalidArgument, "last: expected never or unknown, found 5");
 }
 
 }  // namespace

@@ -110,6 +110,10 @@ void NextUseCache::check(uint32_t request, std::span<const uint32_t> keys, std::
   require(request >= next_request_ && request < kUnknown, [&] {
     return "request: expected " + text(next_request_) + " or more, at most 4294967293, found " + text(request);
   });
+  require(known_.empty() || known_.first() >= request, [&] {
+    return "request " + text(request) + ": keys in the cache were to be used by request " + text(known_.first()) +
+           ", which did not come";
+  });
   require(keys.size() == next_use.size(),
           [&] { return text(keys.size()) + " keys, but " + text(next_use.size()) + " next uses"; });
   for (size_t i = 0; i < keys.size(); i++) {

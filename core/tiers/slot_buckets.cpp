@@ -1,5 +1,6 @@
 #include "tiers/slot_buckets.hpp"
 
+#include <algorithm>
 #include <bit>
 
 namespace outcrop {
@@ -36,6 +37,13 @@ void BitTree::reset(size_t i) {
     if ((level[i / kWordBits] &= ~(uint64_t{1} << (i % kWordBits))) != 0) return;
     i /= kWordBits;
   }
+}
+
+size_t BitTree::first() const {
+  size_t i = 0;
+  for (auto level = levels_.rbegin(); level != levels_.rend(); ++level)
+    i = i * kWordBits + static_cast<size_t>(std::countr_zero((*level)[i]));
+  return i;
 }
 
 size_t BitTree::last() const {

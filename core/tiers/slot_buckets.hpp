@@ -7,14 +7,16 @@
 
 namespace outcrop {
 
-// A set of small numbers that knows its largest: a bit each, and above every 64 bits one that says whether any is set.
+// A set of small numbers that knows its ends: a bit each, and above every 64 bits one that says whether any is set.
 class BitTree {
  public:
   void resize(size_t size);  // what is below `size` stays
   void set(size_t i);
   void reset(size_t i);
   bool empty() const { return levels_.empty() || levels_.back()[0] == 0; }
-  size_t last() const;  // not when empty
+  // Not when empty.
+  size_t first() const;
+  size_t last() const;
 
  private:
   std::vector<std::vector<uint64_t>> levels_;  // bits first; the last level is one word
@@ -29,6 +31,7 @@ class SlotBuckets {
   };
 
   bool empty() const { return occupied_.empty(); }
+  uint64_t first() const { return floor_ + occupied_.first(); }
   uint64_t last() const { return floor_ + occupied_.last(); }
   // Made and marked as occupied: the caller puts something in.
   Bucket& use(uint64_t rank);
