@@ -13,6 +13,8 @@ namespace {
 // Far enough ahead that a line from memory has come, near enough that it is still there.
 constexpr size_t kColumnsAhead = 32;
 constexpr size_t kWholeColumnsAhead = 4;
+// Pages on their way from the device: enough to keep it busy, a few megabytes.
+constexpr size_t kColumnsAskedAhead = 1024;
 // Edges chosen between two passes: their places and sources stay in the nearest cache.
 constexpr size_t kEdgesAtATime = 128;
 
@@ -87,7 +89,9 @@ void Drawing<Key>::draw_hop(uint32_t hop) {
     layer.dst_begin = static_cast<uint32_t>(options_.expand == Expand::all ? 0 : known[hop]);
     layer.dst_end = static_cast<uint32_t>(known[hop + 1]);
     LayerDraw draw(graph_, options_, seeds_.epoch, seeds_.batch, hop, t, scratch_.layer);
+    scratch_.layer.read_ahead.begin_layer();
     draw_layer(draw, layer);
+    scratch_.layer.read_ahead.end_layer(scratch_.columns.size());
     minibatch_.layers.push_back(std::move(layer));
   }
 }
@@ -103,9 +107,11 @@ void Drawing<Key>::draw_layer(LayerDraw& draw, SampledLayer& layer) {
   layer.indptr.push_back(0);
   layer.indices.resize(most_edges);
   if (options_.keep_edges) layer.edges.resize(most_edges);
-  size_t num_edges = 0;
+  size_t num_edges = 0, asked = scratch_.layer.read_ahead.is_on() ? 0 : scratch_.columns.size();
   for (size_t column = 0; column < scratch_.columns.size();) {
     const size_t begin = num_edges;
+    for (; asked < scratch_.columns.size() && asked < column + kColumnsAskedAhead; ++asked)
+      draw.ask_for_edges(scratch_.columns[asked]);
     choose_some(draw, layer, column, num_edges);
     number_sources(draw, layer, begin, num_edges);
   }
@@ -115,11 +121,13 @@ void Drawing<Key>::draw_layer(LayerDraw& draw, SampledLayer& layer) {
 
 // Returns how many edges the layer has at most.
 template <class Key>
-uint64_t Drawing<Key>::find_columns(const LayerDraw& draw, const SampledLayer& layer) {
+uint64_t Drawing<Key>::find_columns(LayerDraw& draw, const SampledLayer& layer) {
   const std::vector<uint32_t>& nodes = minibatch_.nodes[layer.dst_type];
   scratch_.columns.clear();
   uint64_t most_edges = 0;
+  uint32_t asked = scratch_.layer.read_ahead.is_on() ? layer.dst_begin : layer.dst_end;
   for (uint32_t row = layer.dst_begin; row < layer.dst_end; ++row) {
+    for (; asked < layer.dst_end && asked < row + kColumnsAskedAhead; ++asked) draw.ask_for_column(nodes[asked]);
     if (row + kColumnsAhead < layer.dst_end) draw.prefetch_column(nodes[row + kColumnsAhead]);
     const Column column = draw.column(target(layer.dst_type, row));
     scratch_.columns.push_back(column);

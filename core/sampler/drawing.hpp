@@ -46,7 +46,7 @@ class Drawing {
   void add_seeds();
   void draw_hop(uint32_t hop);
   void draw_layer(LayerDraw& draw, SampledLayer& layer);
-  uint64_t find_columns(const LayerDraw& draw, const SampledLayer& layer);
+  uint64_t find_columns(LayerDraw& draw, const SampledLayer& layer);
   void choose_some(LayerDraw& draw, SampledLayer& layer, size_t& column, size_t& num_edges);
   void number_sources(const LayerDraw& draw, SampledLayer& layer, size_t begin, size_t end);
   Target target(uint32_t type, uint32_t row) const;

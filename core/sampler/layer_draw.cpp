@@ -53,6 +53,14 @@ void LayerDraw::prefetch_edges(const Column& column) const {
   if (csc_.weights) __builtin_prefetch(csc_.weights + column.begin);
 }
 
+void LayerDraw::ask_for_edges(const Column& column) {
+  // Reading on is cheaper than a read for each edge where gaps are small; of wide columns a few pages are touched.
+  constexpr uint64_t kEdgesWorthReading = 3200;  // 12.8 KB of sources: bandwidth / IOPS of an SSD
+  if (!reads_whole_columns() && column.degree / kEdgesWorthReading > fanout_) return;
+  scratch_.read_ahead.ask(csc_.indices + column.begin, column.degree * sizeof(uint32_t));
+  if (weighted_) scratch_.read_ahead.ask(csc_.weights + column.begin, column.degree * sizeof(float));
+}
+
 uint64_t LayerDraw::most_edges(const Column& column) const {
   return repeats_ && column.degree > 0 ? fanout_ : std::min(fanout_, column.degree);
 }

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "sampler/draws.hpp"
+#include "sampler/read_ahead.hpp"
 #include "sampler/sampler.hpp"
 
 namespace outcrop {
@@ -26,6 +27,7 @@ struct Target {
 // Room that layers recycle.
 struct LayerScratch {
   Draws draws;
+  ReadAhead read_ahead;
   std::vector<uint64_t> qualified;  // places of one column's edges, where they do not lie together
 };
 
@@ -35,11 +37,13 @@ class LayerDraw {
             uint32_t edge_type, LayerScratch& scratch);
 
   void prefetch_column(uint32_t node) const { __builtin_prefetch(csc_.indptr + node); }
+  void ask_for_column(uint32_t node) { scratch_.read_ahead.ask(csc_.indptr + node, 2 * sizeof(int64_t)); }
   Column column(const Target& target) const;
 
   // Columns whose edges are all looked at are worth fetching ahead; of others only the chosen edges are.
   bool reads_whole_columns() const { return weighted_ || filtered_ || options_.labor != Labor::off; }
   void prefetch_edges(const Column& column) const;
+  void ask_for_edges(const Column& column);
 
   // At least as many as choose() will choose.
   uint64_t most_edges(const Column& column) const;

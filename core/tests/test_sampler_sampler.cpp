@@ -1,7 +1,13 @@
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <filesystem>
 #include <numeric>
 #include <random>
 
 #include "error.hpp"
+#include "sampler/read_ahead.hpp"
 #include "sampler/sampler.hpp"
 #include "sampler/seed_nodes.hpp"
 #include "tests/check.hpp"
@@ -111,6 +117,60 @@ TEST(a_graph_whose_parts_do_not_fit_is_refused) {
   const std::vector<int64_t> times(10);
   view.node_times = {times.data()};
   CHECK_THROWS(Sampler(view, temporal), InvalidArgument, "trees must be disjoint");
+}
+
+// An array in a file that is mapped, and not in memory until it is touched.
+template <class T>
+struct Mapped {
+  size_t num_bytes;
+  const T* values;
+
+  explicit Mapped(const std::vector<T>& array) : num_bytes(array.size() * sizeof(T)) {
+    std::string name = std::filesystem::temp_directory_path() / "outcrop-sampler-XXXXXX";
+    const int file = mkstemp(name.data());
+    REQUIRE(file >= 0);
+    unlink(name.c_str());
+    REQUIRE(write(file, array.data(), num_bytes) == static_cast<ssize_t>(num_bytes));
+    fsync(file);
+    posix_fadvise(file, 0, 0, POSIX_FADV_DONTNEED);
+    void* memory = mmap(nullptr, num_bytes, PROT_READ, MAP_SHARED, file, 0);
+    close(file);
+    REQUIRE(memory != MAP_FAILED);
+    madvise(memory, num_bytes, MADV_RANDOM);
+    values = static_cast<const T*>(memory);
+  }
+  ~Mapped() { munmap(const_cast<T*>(values), num_bytes); }
+};
+
+TEST(a_mapped_graph_whose_pages_must_be_read_is_drawn_from_like_one_in_memory) {
+  const Graph graph(200000, 6);
+  const std::vector<uint32_t> seeds = seed_order(4000, 1, 0);
+  const std::vector<SeedBatch> batches = batches_of(seeds, 1000);
+  const Mapped<int64_t> indptr(graph.indptr);
+  const Mapped<uint32_t> indices(graph.indices);
+  GraphView view = graph.view();
+  view.edge_types[0].csc.indptr = indptr.values;
+  view.edge_types[0].csc.indices = indices.values;
+
+  const auto mapped = Sampler(view, options({{10}, {-1}})).sample_many(batches, 2);
+  const auto expected = Sampler(graph.view(), options({{10}, {-1}})).sample_many(batches, 1);
+
+  for (size_t i = 0; i < batches.size(); ++i) CHECK(same(mapped[i], expected[i]));
+}
+
+TEST(asking_ahead_pays_where_pages_are_missing) {
+  CHECK(!ReadAhead::pays(0, 0));
+  CHECK(!ReadAhead::pays(0, 1000000));
+  CHECK(!ReadAhead::pays(10, 1000));
+  CHECK(ReadAhead::pays(100, 1000));
+  CHECK(ReadAhead::pays(1, 1));
+}
+
+TEST(any_range_may_be_asked_for) {
+  ReadAhead ahead;
+  const std::vector<char> bytes(10000);
+  for (const size_t count : {0, 1, 4095, 4096, 9999}) ahead.ask(bytes.data() + 1, count);
+  ahead.ask(nullptr, 100);
 }
 
 }  // namespace
