@@ -1,17 +1,26 @@
 """A plan, opened: what it holds, whether it still fits the graph and tables it was made from, and its loaders."""
 
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Iterator, Mapping
+from itertools import pairwise
 from types import TracebackType
 from typing import Any
+
+import numpy as np
 
 from outcrop.errors import InvalidArgument, NotFound
 from outcrop.gnn_loader.codecs import RowCodec
 from outcrop.gnn_loader.explain import PlanReport, explain
+from outcrop.gnn_loader.format import unpack
 from outcrop.gnn_loader.loader import PlannedLoader
-from outcrop.gnn_loader.plan_layout import PlanLayout, PlannedStream
+from outcrop.gnn_loader.minibatch import Minibatch
+from outcrop.gnn_loader.plan_layout import OFFSETS, RECORDS, PlanLayout, PlannedStream
 from outcrop.gnn_loader.plan_properties import PlanProperties
+from outcrop.gnn_loader.planned_minibatch import planned_minibatch
 from outcrop.gnn_loader.verify import PlanProblems, verify_plan, verify_rows
-from outcrop.store import DeviceModel, Root, VersionLease
+from outcrop.store import Accountant, DeviceModel, Root, StorageReader, VersionLease
+
+_BUFFER_BYTES = 1 << 20
 
 
 class Plan:
@@ -48,6 +57,26 @@ class Plan:
     def loader(self, *, shard: int = 0, **options: Any) -> PlannedLoader:
         """Return a loader of one shard; `PlannedLoader` tells the options."""
         return PlannedLoader(self.layout, shard=shard, **{"reader": self._reader, **options})
+
+    def minibatches(self, shard: int = 0) -> Iterator[Minibatch]:
+        """Yield the minibatches of a shard, all epochs of them, without features: who is wanted, and by whom.
+
+        Rows are in the plan's order. Raises InvalidArgument, CorruptFile, StorageFailure.
+        """
+        epochs = self.layout.epochs(shard)
+        memory = Accountant(1 << 62)  # a table of checksums and one record
+        with (
+            StorageReader(memory, self._reader, buffer_bytes=_BUFFER_BYTES) as storage,
+            contextlib.ExitStack() as stack,
+        ):
+            records, offsets = (
+                stack.enter_context(storage.open(self._lease.path(name), self._lease.manifest.file(name)))
+                for name in (RECORDS, OFFSETS)
+            )
+            begins = offsets.read(8 * epochs[0], 8 * (epochs[-1] - epochs[0] + 1)).view(np.int64).tolist()
+            for begin, end in pairwise(begins):
+                record = unpack(records.read(begin, end - begin), f"{records.path}: record at {begin}")
+                yield planned_minibatch(self.layout, record, {})
 
     def explain(self, device: DeviceModel | None = None) -> PlanReport:
         """Return what the plan holds, what an epoch will cost and what making it did cost, by the model of a device."""

@@ -95,6 +95,20 @@ def test_caches_of_all_sizes_serve_the_same_rows(database: Database, cache_rows:
         assert np.array_equal(features, _rows()[nodes])
 
 
+def test_minibatches_can_be_looked_at_without_their_rows(database: Database) -> None:
+    _plan(database, num_shards=2, epochs=2)
+
+    loaded = _loaded(database, shard=1)
+    with database.plan("plan") as plan:
+        found = list(plan.minibatches(shard=1))
+
+    assert len(found) == len(loaded)
+    for minibatch, (epoch, batch, nodes, _, num_edges) in zip(found, loaded, strict=True):
+        assert (minibatch.epoch, minibatch.batch, minibatch.num_edges) == (epoch, batch, num_edges)
+        assert np.array_equal(minibatch.nodes["node"], nodes)
+        assert minibatch.features == {}
+
+
 def test_shards_deal_an_epoch_out(database: Database) -> None:
     _plan(database, num_shards=3, epochs=2)
 
