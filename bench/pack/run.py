@@ -195,13 +195,12 @@ def table(result: Record) -> str:
     lines = [" | ".join(heads), " | ".join("---:" for _ in heads)]
     for r in result["records"]:
         moved = r["rows_read_bytes"] + r["rows_written_bytes"]
-        cells = (
-            f"{r['share']:.0%}", r["pack_memory"], str(r["epochs"]), f"{r['seconds']:.1f}",
-            f"{r['sample_seconds']:.1f}", f"{r['schedule_seconds']:.1f}", f"{r['pack_seconds']:.1f}", f"{r['accesses'] / 1e6:.2f}",
-            f"{r['misses'] / 1e6:.2f}", f"{r['rows_read_bytes'] / 1e9:.2f}", f"{r['rows_written_bytes'] / 1e9:.2f}",
-            f"{r['device_written_bytes'] / 1e9:.2f}", f"{r['disk_multiple']:.2f}",
-            f"{moved / max(1e-9, r['pack_seconds']) / 1e9:.2f}", f"{r['peak_bytes'] / (1 << 20):.0f}",
-        )  # fmt: skip
+        cells = [f"{r['share']:.0%}", r["pack_memory"], str(r["epochs"])]
+        cells += [f"{r[name]:.1f}" for name in ("seconds", "sample_seconds", "schedule_seconds", "pack_seconds")]
+        cells += [f"{r[name] / 1e6:.2f}" for name in ("accesses", "misses")]
+        cells += [f"{r[f'{name}_bytes'] / 1e9:.2f}" for name in ("rows_read", "rows_written", "device_written")]
+        cells += [f"{r['disk_multiple']:.2f}", f"{moved / max(1e-9, r['pack_seconds']) / 1e9:.2f}"]
+        cells.append(f"{r['peak_bytes'] / (1 << 20):.0f}")
         lines.append(" | ".join(cells))
     device = result["device"]["sequential_bytes_per_s"] / 1e9
     return "\n".join(f"| {line} |" for line in lines) + f"\n\nsequential reads of the device: {device:.2f} GB/s"
