@@ -89,6 +89,8 @@ class PlannedLoader:
         self._opened: _Opened | None = None
         if passes is not None and passes < 1:
             raise InvalidArgument(f"passes: expected at least 1, or None for no end, found {passes}")
+        if plan.carried and self._caches is None:
+            raise InvalidArgument(f"plan {plan.name!r} goes on from the caches of another plan: pass caches")
         if self._caches is not None:
             _check_caches(self._caches, plan, passes)
         if self.num_minibatches < 1:

@@ -88,12 +88,18 @@ class Plan:
         Raises InvalidArgument when the plan is stale, StorageFailure, ResourceExhausted.
         """
         self.check_current()
+        self._check_alone()
         return verify_plan(self._root, self._lease, self.properties, memory_bytes, self._reader)
 
     def verify_rows(self, *, memory_bytes: int = 64 << 20) -> PlanProblems:
         """As `verify`, when all checksums are known to be right."""
         self.check_current()
+        self._check_alone()
         return verify_rows(self._root, self._lease, self.properties, memory_bytes, self._reader)
+
+    def _check_alone(self) -> None:
+        if self.layout.carried:
+            raise InvalidArgument(f"plan {self.name!r} goes on from the caches of another plan: it cannot be verified")
 
     def close(self) -> None:
         """Give the version back. Loaders keep theirs. Closing twice is allowed."""
@@ -138,4 +144,5 @@ def _layout(root: Root, name: str, lease: VersionLease, properties: PlanProperti
         edge_types=properties.edge_types,
         streams=streams,
         shards=properties.shards,
+        carried=bool(properties.fingerprint.get("carried")),
     )

@@ -34,7 +34,8 @@ class PlanLayout:
     """A version of a plan.
 
     root: the folder. node_counts: by type, in the graph's order, as are edge_types. shards: of each, where its epochs
-    begin among the plan's records, and where the last one ends.
+    begin among the plan's records, and where the last one ends. carried: its caches begin with what those of the plan
+    before it held.
     """
 
     root: Path
@@ -45,6 +46,7 @@ class PlanLayout:
     edge_types: tuple[EdgeType, ...]
     streams: tuple[PlannedStream, ...]
     shards: tuple[tuple[int, ...], ...]
+    carried: bool = False
 
     def epochs(self, shard: int) -> tuple[int, ...]:
         """Return where the epochs of a shard begin, and where the last one ends. Raises InvalidArgument."""

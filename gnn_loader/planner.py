@@ -10,6 +10,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from outcrop.errors import InvalidArgument, ResourceExhausted
 from outcrop.gnn_loader.features import FeatureTable
 from outcrop.gnn_loader.graph import Graph
@@ -25,7 +27,9 @@ from outcrop.gnn_loader.plan_properties import (
 )
 from outcrop.gnn_loader.recipes import (
     CachedStream,
+    CarriedCache,
     Scheduled,
+    carried_caches,
     forget_next_uses,
     missed_keys,
     orders_of_use,
@@ -36,7 +40,7 @@ from outcrop.gnn_loader.sampler import NeighborSampler
 from outcrop.gnn_loader.schedule import MissCurve, miss_curve, share_memory
 from outcrop.gnn_loader.trace import Epochs, Trace, forget_trace, sample_trace
 from outcrop.store import Accountant, FileEntry, Manifest, StorageReader, VersionWriter, format_bytes, write_atomically
-from outcrop.types import Progress
+from outcrop.types import Progress, UInt32Array
 
 # Of the work, by what stages cost at 512 bytes a row.
 _STAGES = {"sample": (0.0, 0.35), "schedule": (0.35, 0.2), "pack": (0.55, 0.45)}
@@ -81,8 +85,15 @@ class Planner:
         epochs: Epochs,
         options: PlanOptions,
         reader: str = "auto",
+        carried: Mapping[str, CarriedCache] | None = None,
     ) -> None:
-        """tables: by node type. Raises InvalidArgument, ResourceExhausted for too little memory to make the plan."""
+        """tables: by node type. carried: for a plan of one shard in a chain of them, what the caches hold where the one
+        before ends, by node type; empty for the first plan of a chain. None: the plan stands alone.
+
+        Raises InvalidArgument, ResourceExhausted for too little memory to make the plan.
+        """
+        self._carried = None if carried is None else dict(carried)
+        self.caches: dict[str, CarriedCache] = {}  # where this one ends; filled by `run`, where they are carried
         self._graph_name, self._graph, self._tables = graph_name, graph, dict(tables)
         self._sampler, self._epochs, self._options, self._reader = sampler, epochs, options, reader
         self._numbers = {name: number for number, name in enumerate(graph.node_types)}
@@ -103,6 +114,9 @@ class Planner:
         costs = StageCosts(writer.scratch / "costs.json")
         slots, curves = self._sample(writer, costs, report)
         scheduled = self._schedule(writer, slots, costs, report)
+        if self._carried is not None:
+            ends = carried_caches(writer.scratch, self._streams(slots))
+            self.caches = {t: end for t, end in zip(self._tables, ends, strict=True) if end is not None}
         logs, temporary = self._pack(writer, scheduled, costs, report)
         properties = self._properties(scheduled, slots, curves, logs, costs.plan_cost(temporary))
         report(Progress("commit", 1.0, None))
@@ -128,6 +142,8 @@ class Planner:
             )
         if self._epochs.num_epochs < 1 or not len(self._epochs):
             raise InvalidArgument("plan: expected at least one epoch with a minibatch, found none")
+        if self._carried is not None and options.num_shards != 1:
+            raise InvalidArgument(f"num_shards: expected 1 for a plan of a chain, found {options.num_shards}")
         if options.cache_bytes < 0:
             raise InvalidArgument(f"cache memory: expected no negative size, found {options.cache_bytes}")
         least = self._least_memory()
@@ -161,6 +177,8 @@ class Planner:
                 curves = {node_type: self._curve(trace, node_type) for node_type in self._tables}
             row_bytes = {node_type: planned.table.row_bytes for node_type, planned in self._tables.items()}
             shares = share_memory(curves, row_bytes, self._options.cache_bytes)
+            if self._carried is not None:
+                shares = self._shares_of_chain(dict(shares), row_bytes)
             fields = {t: [shares[t], CurvePoints.of(curves[t]).to_json()] for t in self._tables}
             write_atomically(note, json.dumps(fields).encode())
         found = json.loads(note.read_text())
@@ -175,6 +193,17 @@ class Planner:
 
         sample_trace(writer.scratch, self._sampler, self._epochs, self._options.threads, check)
 
+    def _shares_of_chain(self, shares: dict[str, int], row_bytes: Mapping[str, int]) -> dict[str, int]:
+        """Shares stay the same along a chain, and all memory is used: what one epoch has no use for, the next may."""
+        if self._carried:
+            return {node_type: cache.num_slots for node_type, cache in self._carried.items()}
+        left = self._options.cache_bytes - sum(row_bytes[t] * share for t, share in shares.items())
+        for node_type, planned in self._tables.items():
+            more = min(planned.table.num_rows - shares[node_type], left // row_bytes[node_type])
+            shares[node_type] += more
+            left -= more * row_bytes[node_type]
+        return shares
+
     def _disk(self, writer: VersionWriter) -> DiskBudget:
         return DiskBudget(self._options.disk_bytes, writer.folder)
 
@@ -188,14 +217,31 @@ class Planner:
     ) -> Scheduled:
         if (found := scheduled_before(writer.scratch)) is not None:
             return found
-        streams = [
-            CachedStream(self._numbers[node_type], planned.table.num_rows, planned.table.row_bytes, num_slots)
-            for (node_type, planned), num_slots in zip(self._tables.items(), slots, strict=True)
-        ]
+        streams = self._streams(slots)
         orders = [[position for epoch in shard for position in epoch] for shard in self._orders()]
         with costs.measured("schedule"), Trace(writer.scratch) as trace:
             tick = self._tick("schedule", report)
             return schedule_trace(writer.folder, writer.scratch, trace, orders, streams, tick, self._options.replayed)
+
+    def _streams(self, slots: list[int]) -> list[CachedStream]:
+        def carried(node_type: str, num_slots: int) -> CarriedCache | None:
+            nothing: UInt32Array = np.empty(0, np.uint32)
+            return (
+                None
+                if self._carried is None
+                else self._carried.get(node_type, CarriedCache(num_slots, nothing, nothing))
+            )
+
+        return [
+            CachedStream(
+                self._numbers[node_type],
+                planned.table.num_rows,
+                planned.table.row_bytes,
+                num_slots,
+                carried(node_type, num_slots),
+            )
+            for (node_type, planned), num_slots in zip(self._tables.items(), slots, strict=True)
+        ]
 
     def _pack(
         self, writer: VersionWriter, scheduled: Scheduled, costs: StageCosts, report: Callable[[Progress], None]
@@ -265,7 +311,17 @@ class Planner:
             "first_epoch": self._epochs.first_epoch,
             "num_epochs": self._epochs.num_epochs,
             "num_shards": self._options.num_shards,
+            **({} if self._carried is None else {"carried": self._carried_digest()}),
         }
+
+    def _carried_digest(self) -> str:
+        """Tells what the caches hold at first; empty when they hold nothing."""
+        digest = hashlib.sha256()
+        if not self._carried:
+            return ""
+        for node_type, cache in self._carried.items():
+            digest.update(node_type.encode() + cache.keys.tobytes() + cache.slots.tobytes())
+        return digest.hexdigest()
 
     def _properties(
         self, scheduled: Scheduled, slots: list[int], curves: list[MissCurve], logs: list[FileEntry], cost: PlanCost

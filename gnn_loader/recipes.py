@@ -15,6 +15,7 @@ import numpy as np
 from outcrop import native
 from outcrop.gnn_loader.plan_layout import OFFSETS, RECORDS
 from outcrop.gnn_loader.schedule import NextUseFile, rows_to_pin
+from outcrop.gnn_loader.scores import access_counts, ranked
 from outcrop.gnn_loader.trace import Trace
 from outcrop.store import BlockWriter, FileEntry, os_calls, save_array, write_atomically
 from outcrop.store.format.block_file import BLOCK_BYTES
@@ -24,14 +25,27 @@ _NOTE = "scheduled.json"
 
 
 @dataclass(frozen=True, slots=True)
+class CarriedCache:
+    """What a cache of `num_slots` rows holds between two plans, of which the second goes on where the first ends.
+
+    keys, slots: uint32 [n]. Empty before the first plan.
+    """
+
+    num_slots: int
+    keys: UInt32Array
+    slots: UInt32Array
+
+
+@dataclass(frozen=True, slots=True)
 class CachedStream:
     """A node type (by number) whose rows are cached: rows of the table, bytes of a coded row, rows that the cache
-    holds."""
+    holds. carried: what it holds at first, where other plans come before and after; None for one that stands alone."""
 
     node_type: int
     num_rows: int
     row_bytes: int
     num_slots: int
+    carried: CarriedCache | None = None
 
 
 @dataclass(slots=True)
@@ -113,6 +127,15 @@ def missed_keys(scratch: Path, stream: int) -> tuple[UInt32Array, Int64Array, In
     return keys, np.concatenate(([0], np.cumsum(segments[:, 0]))).astype(np.int64), np.ascontiguousarray(segments[:, 1])
 
 
+def carried_caches(scratch: Path, streams: Sequence[CachedStream]) -> list[CarriedCache | None]:
+    """Return what the caches of `schedule_trace` held at the end, for those that are carried."""
+    found: list[CarriedCache | None] = []
+    for k, stream in enumerate(streams):
+        contents = None if stream.carried is None else np.load(_cache_path(scratch, k))
+        found.append(None if contents is None else CarriedCache(stream.num_slots, contents[0], contents[1]))
+    return found
+
+
 class _Scheduling:
     """The forward pass of one or more shards, and before each its backward pass."""
 
@@ -147,12 +170,13 @@ class _Scheduling:
         """Schedule one shard and append its records."""
         pinned = [self._pin(k, stream, order) for k, stream in enumerate(self._streams)]
         with ExitStack() as stack:
-            next_uses = [
-                stack.enter_context(self._next_uses(k, stream, order)) for k, stream in enumerate(self._streams)
-            ]
             schedulers = [native.Scheduler(s.node_type, s.num_rows, s.num_slots) for s in self._streams]
             for scheduler, keys in zip(schedulers, pinned, strict=True):
                 scheduler.cache.pin(keys)
+            next_uses = [
+                stack.enter_context(self._next_uses(k, stream, order, schedulers[k]))
+                for k, stream in enumerate(self._streams)
+            ]
             for request, position in enumerate(order):
                 minibatch = self._trace.minibatch(position)
                 recipes = [
@@ -163,6 +187,10 @@ class _Scheduling:
                 records.append(record)
                 self.begins.append(self.begins[-1] + len(record))
                 self._took_a_step()
+        for k, (stream, scheduler) in enumerate(zip(self._streams, schedulers, strict=True)):
+            if stream.carried is not None:
+                keys, slots, _ = scheduler.cache.contents()
+                save_array(_cache_path(self._scratch, k), np.stack([keys, slots]))
 
     def save_segments(self) -> None:
         """Write down where each segment's rows go, and make that and the keys durable."""
@@ -173,7 +201,7 @@ class _Scheduling:
     def _pin(self, k: int, stream: CachedStream, order: Sequence[int]) -> UInt32Array:
         """Give the rows that stay in the first slots, in the order of slots, a place of their own in the log."""
         keys, counts = np.zeros(0, np.uint32), self.counts[k]
-        if self._replayed and stream.num_slots:
+        if self._replayed and stream.num_slots and stream.carried is None:
             requests = (self._trace.record(position).nodes[stream.node_type] for position in order)
             keys = np.sort(rows_to_pin(requests, stream.num_rows, stream.num_slots))
         begin = -(-counts.log_bytes // BLOCK_BYTES) * BLOCK_BYTES
@@ -184,13 +212,21 @@ class _Scheduling:
             counts.log_bytes = begin + len(keys) * stream.row_bytes
         return keys
 
-    def _next_uses(self, k: int, stream: CachedStream, order: Sequence[int]) -> NextUseFile:
+    def _next_uses(
+        self, k: int, stream: CachedStream, order: Sequence[int], scheduler: native.Scheduler
+    ) -> NextUseFile:
         wanted = [len(self._trace.record(position).nodes[stream.node_type]) for position in order]
-        future = NextUseFile(self._scratch / f"next-uses-{k}", np.array(wanted, np.int64), stream.num_rows)
+        last = native.NEVER if stream.carried is None else native.UNKNOWN
+        future = NextUseFile(self._scratch / f"next-uses-{k}", np.array(wanted, np.int64), stream.num_rows, last)
         for request in range(len(order) - 1, -1, -1):
             future.write(request, self._trace.record(order[request]).nodes[stream.node_type])
             if k == 0:
                 self._took_a_step()
+        if stream.carried is not None:
+            requests = (self._trace.record(position).nodes[stream.node_type] for position in order)
+            scheduler.cache.set_scores(ranked(access_counts(requests, stream.num_rows)))
+            carried = stream.carried
+            scheduler.cache.load(carried.keys, carried.slots, future.first_uses(carried.keys))
         future.seal()
         return future
 
@@ -249,3 +285,7 @@ def _keys_path(scratch: Path, stream: int) -> Path:
 
 def _segments_path(scratch: Path, stream: int) -> Path:
     return scratch / f"missed-{stream}.npy"
+
+
+def _cache_path(scratch: Path, stream: int) -> Path:
+    return scratch / f"cache-{stream}.npy"
