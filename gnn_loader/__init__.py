@@ -7,6 +7,7 @@ will ask for are known, and every tier of memory keeps what will be needed soone
 from outcrop.gnn_loader.codecs import CODECS, RowCodec
 from outcrop.gnn_loader.explain import PlanReport
 from outcrop.gnn_loader.features import FeatureStatistics, FeatureTable
+from outcrop.gnn_loader.fresh import FreshEpoch, FreshLoader, FreshSource, FreshStatistics
 from outcrop.gnn_loader.graph import EdgeStatistics, Graph, GraphStatistics
 from outcrop.gnn_loader.loader import PlannedLoader
 from outcrop.gnn_loader.loader_statistics import LoaderStatistics, StreamCounts
@@ -41,6 +42,10 @@ __all__ = [
     "EdgeStatistics",
     "FeatureStatistics",
     "FeatureTable",
+    "FreshEpoch",
+    "FreshLoader",
+    "FreshSource",
+    "FreshStatistics",
     "Graph",
     "GraphArrays",
     "GraphStatistics",

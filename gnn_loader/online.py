@@ -8,6 +8,7 @@
 A plan reads less, because it knows everything; this begins at once, writes no log, and never repeats a minibatch.
 """
 
+import contextlib
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from types import TracebackType
@@ -36,10 +37,12 @@ class OnlineLoader:
         *,
         node_types: Mapping[str, str] | None = None,
         options: OnlineOptions | None = None,
+        owned: contextlib.ExitStack | None = None,
         **others: Any,
     ) -> None:
         """tables: by name, opened; they stay the caller's. node_types: whose rows a table has, by default the type of
-        that name, or the only one. options, or its fields by name (`cache_memory=` is needed).
+        that name, or the only one. options, or its fields by name (`cache_memory=` is needed). owned: closed with the
+        loader.
 
         Raises InvalidArgument, ResourceExhausted when the memory is less than what works.
         """
@@ -48,6 +51,7 @@ class OnlineLoader:
         self._node_types = {name: _node_type(name, sampler, table, node_types or {}) for name, table in tables.items()}
         self._position = 0
         self._run: OnlineRun | None = None
+        self._owned = owned or contextlib.ExitStack()
         self._closed = False
 
     @property
@@ -102,7 +106,8 @@ class OnlineLoader:
         """End the threads and give memory and disk back; minibatches in the caller's hands stay valid. Twice is
         allowed."""
         self._closed = True
-        self._stop()
+        with self._owned:
+            self._stop()
 
     def _stop(self) -> None:
         if self._run is not None:

@@ -6,12 +6,12 @@ from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Any
 
-from outcrop import graphs, plans, stored
+from outcrop import graphs, loaders, plans, stored
 from outcrop.ann import CollectionSpec
 from outcrop.collection import Collection, CollectionInfo, CollectionStatistics
 from outcrop.connection import Connection
 from outcrop.errors import InvalidArgument
-from outcrop.gnn_loader import FeatureTable, Graph, Plan, PlanOptions
+from outcrop.gnn_loader import FeatureTable, FreshLoader, Graph, OnlineLoader, OnlineOptions, Plan, PlanOptions
 from outcrop.gnn_loader.sampler import Fanouts
 from outcrop.jobs import Job
 from outcrop.store import Manifest, Root, parse_bytes
@@ -221,6 +221,76 @@ class Database:
         Raises NotFound, CorruptFile, and InvalidArgument when the graph or a table has changed since it was made.
         """
         return plans.open_plan(self.connection, name)
+
+    def online_loader(
+        self,
+        *,
+        graph: str,
+        features: str | Mapping[str, str],
+        seeds: Any,
+        fanouts: Fanouts,
+        options: OnlineOptions,
+        batch_size: int = 1024,
+        seed: int = 0,
+        shuffle: bool = True,
+        drop_last: bool = False,
+        **sampling: Any,
+    ) -> OnlineLoader:
+        """Open a loader that makes no plan: it samples a few minibatches ahead. The caller closes it.
+
+        options: memory, window and tiers. Others as `create_plan` has them. Raises InvalidArgument, NotFound,
+        ResourceExhausted.
+        """
+        batches = {"batch_size": batch_size, "seed": seed, "shuffle": shuffle, "drop_last": drop_last}
+        return loaders.open_online(
+            self.connection, graph, features, seeds, fanouts, batches, options, {"seed": seed, **sampling}
+        )
+
+    def fresh_loader(
+        self,
+        name: str,
+        *,
+        graph: str,
+        features: str | Mapping[str, str],
+        seeds: Any,
+        fanouts: Fanouts,
+        batch_size: int = 1024,
+        epochs: int | None = None,
+        seed: int = 0,
+        shuffle: bool = True,
+        drop_last: bool = False,
+        cache_memory: str | int = "256MiB",
+        pack_memory: str | int = "256MiB",
+        disk: str | int | None = None,
+        slots: int = 3,
+        threads: int = 1,
+        **sampling: Any,
+    ) -> FreshLoader:
+        """Open a loader that plans each epoch while the one before it trains. The caller closes it.
+
+        name: of the plan, which is replaced from epoch to epoch and removed at the end. epochs: how many there will be;
+        None when that is open. disk: for making one epoch; two are there at a time. Others as `create_plan` and
+        `Plan.loader` have them. Raises InvalidArgument, NotFound, ResourceExhausted.
+        """
+        options = PlanOptions(
+            cache_bytes=0 if cache_memory in (0, "0") else parse_bytes(cache_memory),
+            pack_bytes=parse_bytes(pack_memory),
+            disk_bytes=None if disk is None else parse_bytes(disk),
+            threads=self.connection.threads,
+        )
+        batches = {"batch_size": batch_size, "seed": seed, "shuffle": shuffle, "drop_last": drop_last}
+        return loaders.open_fresh(
+            self.connection,
+            name,
+            graph,
+            features,
+            seeds,
+            fanouts,
+            batches,
+            options,
+            {"seed": seed, **sampling},
+            {"num_epochs": epochs, "slots": slots, "threads": threads},
+        )
 
     def plan_names(self) -> list[str]:
         """Return the names of all plans, sorted."""

@@ -32,7 +32,7 @@ def plan_making(
     `NeighborSampler`."""
     with contextlib.ExitStack() as stack:
         graph = stack.enter_context(open_graph(connection, graph_name, connection.memory_bytes, "auto"))
-        tables = _tables(connection, graph, features, stack)
+        tables = open_tables(connection, graph, features, stack)
         sampler = NeighborSampler(graph, fanouts, **sampling)
         planned = Epochs(SeedBatches(as_seeds(seeds, graph), **batches), *epochs)
         planner = Planner(graph_name, graph, tables, sampler, planned, options, connection.reader)
@@ -73,9 +73,10 @@ def as_seeds(seeds: Any, graph: Graph) -> Seeds:
     return NodeSeeds(seeds, node_type)
 
 
-def _tables(
+def open_tables(
     connection: Connection, graph: Graph, features: str | Mapping[str, str], stack: contextlib.ExitStack
 ) -> dict[str, PlanTable]:
+    """Open the tables of a graph's node types, by type; `stack` closes them. Raises InvalidArgument, NotFound."""
     if isinstance(features, str):
         features = {_only_type(graph, "features: pass {node type: name of its table}"): features}
     if len(set(features.values())) < len(features):

@@ -17,6 +17,7 @@ from outcrop.embedded import Database
 from outcrop.errors import CorruptFile, InvalidArgument, ResourceExhausted
 from outcrop.gnn_loader import FeatureTable, NeighborSampler, NodeSeeds, SeedBatches
 from outcrop.gnn_loader.online import OnlineLoader
+from outcrop.gnn_loader.online_run import OnlineOptions
 from outcrop.types import AnyArray
 
 NUM_NODES = 3000
@@ -219,3 +220,24 @@ def test_an_epoch_without_minibatches_is_empty(database: Database, sampler: Neig
     ):
         assert list(loader) == []
         assert loader.statistics().minibatches == 0
+
+
+def test_a_database_opens_one_with_its_graph_and_tables(database: Database, sampler: NeighborSampler) -> None:
+    rows = rows_of(1, NUM_NODES, 40)
+    csc = sampler.graph.csc(("node", "to", "node"))
+    database.import_graph("graph", (csc.indptr, csc.indices)).wait()
+    database.import_features("x", rows).wait()
+    with database.online_loader(
+        graph="graph",
+        features="x",
+        seeds=SEEDS.ids,
+        fanouts=[4, 3],
+        options=OnlineOptions(cache_memory="80KiB"),
+        batch_size=64,
+        seed=4,
+    ) as loader:
+        number = 0
+        for minibatch in loader:
+            number += 1
+            np.testing.assert_array_equal(minibatch.features["x"], rows[minibatch.nodes["node"]])
+        assert number == len(BATCHES)
