@@ -99,8 +99,9 @@ def extras_of(batch: EdgeBatch) -> tuple[str, ...]:
 
 def part_of(batch: EdgeBatch, start: int, stop: int) -> EdgeBatch:
     """Return edges [start, stop) of a batch."""
-    columns: list[Any] = [batch.src, batch.dst, batch.weight, batch.time, batch.edge_id]
-    return EdgeBatch(*(None if column is None else column[start:stop] for column in columns))
+    extras = (batch.weight, batch.time, batch.edge_id)
+    cut: list[Any] = [None if column is None else column[start:stop] for column in extras]
+    return EdgeBatch(batch.src[start:stop], batch.dst[start:stop], *cut)
 
 
 def checked_edges(shape: EdgeShape, batch: EdgeBatch, first_edge: int) -> Edges:

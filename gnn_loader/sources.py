@@ -64,7 +64,7 @@ class ArrayRows:
 
     def identity(self) -> str | None:
         """See `source_identity`."""
-        return array_identity(self.array)
+        return _digest([self.logical_dtype, array_identity(self.array)])
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +107,7 @@ class ArrayEdges:
 
     def identity(self) -> str | None:
         """See `source_identity`."""
-        return combined_identity(self.src, self.dst, self.weight, self.time, self.edge_id)
+        return combined_identity("coo", self.src, self.dst, self.weight, self.time, self.edge_id)
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +132,7 @@ class CscEdgeArrays:
 
     def identity(self) -> str | None:
         """See `source_identity`."""
-        return combined_identity(*self.arrays)
+        return combined_identity("csc", *self.arrays)
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,6 +156,8 @@ def as_graph_source(source: Any, num_nodes: int | None = None) -> GraphSource:
     `num_nodes` nodes (by default as many as it names). Raises InvalidArgument for anything else.
     """
     if hasattr(source, "node_counts") and hasattr(source, "edges"):
+        if num_nodes is not None:
+            raise InvalidArgument(f"num_nodes: {num_nodes} was given, and the source says itself how many nodes it has")
         graph: GraphSource = source
         return graph
     if isinstance(source, tuple) and len(source) == 2 and np.ndim(source[0]) == np.ndim(source[1]) == 1:
@@ -202,10 +204,10 @@ def source_identity(source: Any) -> str | None:
     return None
 
 
-def combined_identity(*arrays: Any) -> str | None:
-    """Return one text for several arrays, some of which may be None."""
+def combined_identity(form: str, *arrays: Any) -> str | None:
+    """Return one text for several arrays, some of which may be None. form: what they are together."""
     parts = [_column_identity(array) for array in arrays]
-    return None if None in parts else _digest(parts)
+    return None if None in parts else _digest([form, parts])
 
 
 def _column_identity(column: Any) -> str | None:

@@ -105,8 +105,8 @@ class Database:
         return graphs.open_graph(self.connection, name, self._budget(memory), placement)
 
     def graph_names(self) -> list[str]:
-        """Return the names of all graphs, sorted."""
-        return [record.name for record in self._root.list_objects("graphs")]
+        """Return the names of all graphs, sorted; also of one whose first import has not ended."""
+        return self._names("graphs")
 
     def drop_graph(self, name: str) -> None:
         """Remove a graph; who has it open keeps it until closing it. Raises NotFound."""
@@ -131,8 +131,8 @@ class Database:
         return graphs.open_features(self.connection, name, self._budget(memory))
 
     def feature_names(self) -> list[str]:
-        """Return the names of all feature tables, sorted."""
-        return [record.name for record in self._root.list_objects("features")]
+        """Return the names of all feature tables, sorted; also of one whose first import has not ended."""
+        return self._names("features")
 
     def drop_features(self, name: str) -> None:
         """Remove a feature table; who has it open keeps it until closing it. Raises NotFound."""
@@ -314,6 +314,9 @@ class Database:
 
     def _budget(self, memory: str | int | None) -> int:
         return self.connection.memory_bytes if memory is None else parse_bytes(memory)
+
+    def _names(self, kind: str) -> list[str]:
+        return [record.name for record in self._root.list_objects(kind)]
 
     def _drop(self, kind: str, name: str) -> None:
         self._root.drop(kind, name)
