@@ -15,8 +15,9 @@ from outcrop.gnn_loader.minibatch import Minibatch, SampledLayer
 from outcrop.gnn_loader.online import OnlineLoader
 from outcrop.gnn_loader.online_run import OnlineOptions, OnlineStatistics
 from outcrop.gnn_loader.plan import Plan
+from outcrop.gnn_loader.plan_input import PlanOptions, PlanTable
 from outcrop.gnn_loader.plan_layout import PlanLayout, PlannedStream
-from outcrop.gnn_loader.planner import Planner, PlanOptions, PlanTable
+from outcrop.gnn_loader.planner import Planner
 from outcrop.gnn_loader.sampler import NeighborSampler, SamplerOptions, SamplerStatistics
 from outcrop.gnn_loader.seeds import EdgeSeeds, NodeSeeds, SeedBatches
 from outcrop.gnn_loader.sources import (

@@ -7,23 +7,20 @@ by the caller: what would pass them is refused before it is begun.
 import hashlib
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
-from outcrop.errors import InvalidArgument, ResourceExhausted
 from outcrop.gnn_loader.features import FeatureTable
 from outcrop.gnn_loader.graph import Graph
 from outcrop.gnn_loader.pack import LogPacker, Misses, choose_groups, temporary_bytes
 from outcrop.gnn_loader.plan_costs import StageCosts
 from outcrop.gnn_loader.plan_disk import DiskBudget
+from outcrop.gnn_loader.plan_input import PlanInput, PlanOptions, PlanTable
 from outcrop.gnn_loader.plan_properties import (
     CurvePoints,
     PlanCost,
     PlanProperties,
     StreamProperties,
-    seeds_fingerprint,
 )
 from outcrop.gnn_loader.recipes import (
     CachedStream,
@@ -39,37 +36,11 @@ from outcrop.gnn_loader.recipes import (
 from outcrop.gnn_loader.sampler import NeighborSampler
 from outcrop.gnn_loader.schedule import MissCurve, miss_curve, share_memory
 from outcrop.gnn_loader.trace import Epochs, Trace, forget_trace, sample_trace
-from outcrop.store import Accountant, FileEntry, Manifest, StorageReader, VersionWriter, format_bytes, write_atomically
+from outcrop.store import Accountant, FileEntry, Manifest, StorageReader, VersionWriter, write_atomically
 from outcrop.types import Progress, UInt32Array
 
 # Of the work, by what stages cost at 512 bytes a row.
 _STAGES = {"sample": (0.0, 0.35), "schedule": (0.35, 0.2), "pack": (0.55, 0.45)}
-
-
-@dataclass(frozen=True, slots=True)
-class PlanOptions:
-    """Budgets and shards of a plan.
-
-    cache_bytes: memory for cached rows while training; a part of the plan. pack_bytes: memory for making the plan.
-    disk_bytes: for the plan and what making it needs; None is what the device has. num_shards: sequences, one for each
-    trainer; minibatches of an epoch are dealt to them round robin. replayed: whether loaders will go through the plan
-    more than once; the rows wanted most may then stay in the cache from the beginning of each pass.
-    """
-
-    cache_bytes: int
-    pack_bytes: int = 256 << 20
-    disk_bytes: int | None = None
-    num_shards: int = 1
-    threads: int = 1
-    replayed: bool = True
-
-
-@dataclass(frozen=True, slots=True)
-class PlanTable:
-    """A feature table of a plan: its name in the root, and the table."""
-
-    name: str
-    table: FeatureTable
 
 
 class Planner:
@@ -94,15 +65,16 @@ class Planner:
         """
         self._carried = None if carried is None else dict(carried)
         self.caches: dict[str, CarriedCache] = {}  # where this one ends; filled by `run`, where they are carried
-        self._graph_name, self._graph, self._tables = graph_name, graph, dict(tables)
-        self._sampler, self._epochs, self._options, self._reader = sampler, epochs, options, reader
+        self._input = PlanInput(graph_name, graph, dict(tables), sampler, epochs, options, self._carried)
+        self._graph, self._tables, self._sampler = graph, dict(tables), sampler
+        self._epochs, self._options, self._reader = epochs, options, reader
         self._numbers = {name: number for number, name in enumerate(graph.node_types)}
-        self._check()
+        self._input.check()
 
     def job_id(self, plan_id: str) -> str:
         """Return the name under which this plan can be resumed. Budgets for making it are not a part of that."""
         digest = hashlib.sha256(
-            json.dumps([self._fingerprint(), self._options.cache_bytes, self._options.replayed]).encode()
+            json.dumps([self._input.fingerprint(), self._options.cache_bytes, self._options.replayed]).encode()
         )
         return f"plan-{plan_id}-{digest.hexdigest()[:16]}"
 
@@ -121,46 +93,6 @@ class Planner:
         properties = self._properties(scheduled, slots, curves, logs, costs.plan_cost(temporary))
         report(Progress("commit", 1.0, None))
         return writer.commit([*scheduled.files, *logs], properties.to_json())
-
-    def _check(self) -> None:
-        options = self._options
-        if not self._tables:
-            raise InvalidArgument("features: expected a table for at least one node type, found none")
-        for node_type, planned in self._tables.items():
-            if node_type not in self._numbers:
-                raise InvalidArgument(f"features: expected node types of {list(self._numbers)}, found {node_type!r}")
-            num_nodes = self._graph.node_types[node_type]
-            if planned.table.num_rows < num_nodes:
-                raise InvalidArgument(
-                    f"features {planned.name!r}: expected a row for each of the {num_nodes} nodes of type "
-                    f"{node_type!r}, found {planned.table.num_rows}"
-                )
-        if options.num_shards < 1 or options.num_shards > max(1, len(self._epochs.batches)):
-            raise InvalidArgument(
-                f"num_shards: expected 1 to {len(self._epochs.batches)}, the minibatches of an epoch; "
-                f"found {options.num_shards}"
-            )
-        if self._epochs.num_epochs < 1 or not len(self._epochs):
-            raise InvalidArgument("plan: expected at least one epoch with a minibatch, found none")
-        if self._carried is not None and options.num_shards != 1:
-            raise InvalidArgument(f"num_shards: expected 1 for a plan of a chain, found {options.num_shards}")
-        if options.cache_bytes < 0:
-            raise InvalidArgument(f"cache memory: expected no negative size, found {options.cache_bytes}")
-        least = self._least_memory()
-        if options.pack_bytes < least:
-            raise ResourceExhausted(
-                f"plan: expected at least {format_bytes(least)} of memory for making it (4 bytes per row of all tables "
-                f"for scheduling and 24 per cached row, or 10 per row of the largest table), found "
-                f"{format_bytes(options.pack_bytes)}"
-            )
-
-    def _least_memory(self) -> int:
-        rows = [planned.table.num_rows for planned in self._tables.values()]
-        cached = sum(self._most_slots(planned.table) for planned in self._tables.values())
-        return max(4 * sum(rows) + 24 * cached + (8 << 20), 10 * max(rows) + (8 << 20), 16 << 20)
-
-    def _most_slots(self, table: FeatureTable) -> int:
-        return min(table.num_rows, self._options.cache_bytes // max(1, table.row_bytes))
 
     # Stages
 
@@ -249,10 +181,10 @@ class Planner:
         misses = [
             Misses(*missed_keys(writer.scratch, k), p.table.row_bytes) for k, p in enumerate(self._tables.values())
         ]
-        temporary = [temporary_bytes(m, choose_groups(m, self._options.pack_bytes)) for m in misses]
-        self._disk(writer).check_logs(scheduled, misses, max(temporary))
         forget_next_uses(writer.scratch, len(misses))
         forget_trace(writer.scratch)
+        temporary = [temporary_bytes(m, choose_groups(m, self._options.pack_bytes)) for m in misses]
+        self._disk(writer).check_logs(scheduled, misses, max(temporary))
         total, done, logs = max(1, sum(m.log_bytes for m in misses)), 0, []
         with costs.measured("pack"):
             for k, (planned, m) in enumerate(zip(self._tables.values(), misses, strict=True)):
@@ -290,39 +222,6 @@ class Planner:
         first, length = _STAGES[stage]
         return lambda done: report(Progress(stage, first + length * (begin + share * min(1.0, done)), None))
 
-    def _fingerprint(self) -> dict[str, Any]:
-        graph, batches = self._graph.manifest, self._epochs.batches
-        return {
-            "graph": {"name": self._graph_name, "id": graph.object_id, "version": graph.version},
-            "tables": {
-                node_type: {
-                    "name": planned.name,
-                    "id": planned.table.manifest.object_id,
-                    "version": planned.table.manifest.version,
-                }
-                for node_type, planned in self._tables.items()
-            },
-            "sampler": self._sampler.options.as_json(),
-            "seeds": seeds_fingerprint(batches.seeds),
-            "batch_size": batches.batch_size,
-            "shuffle": batches.shuffle,
-            "drop_last": batches.drop_last,
-            "seed": batches.seed,
-            "first_epoch": self._epochs.first_epoch,
-            "num_epochs": self._epochs.num_epochs,
-            "num_shards": self._options.num_shards,
-            **({} if self._carried is None else {"carried": self._carried_digest()}),
-        }
-
-    def _carried_digest(self) -> str:
-        """Tells what the caches hold at first; empty when they hold nothing."""
-        digest = hashlib.sha256()
-        if not self._carried:
-            return ""
-        for node_type, cache in self._carried.items():
-            digest.update(node_type.encode() + cache.keys.tobytes() + cache.slots.tobytes())
-        return digest.hexdigest()
-
     def _properties(
         self, scheduled: Scheduled, slots: list[int], curves: list[MissCurve], logs: list[FileEntry], cost: PlanCost
     ) -> PlanProperties:
@@ -351,7 +250,7 @@ class Planner:
             )
         )
         return PlanProperties(
-            fingerprint=self._fingerprint(),
+            fingerprint=self._input.fingerprint(),
             node_counts=dict(self._graph.node_types),
             edge_types=tuple(self._graph.edge_types),
             streams=streams,
