@@ -60,7 +60,9 @@ def train(
     ],
     mode: Annotated[
         str,
-        typer.Option(help="online: rows are read some minibatches ahead; plan: by --plan; fetch: as they are sampled."),
+        typer.Option(
+            help="online: rows are read some minibatches ahead; fresh: an epoch ahead; plan: by --plan; fetch: at once."
+        ),
     ] = "online",
     plan: Annotated[str | None, typer.Option(help="A plan of this graph and these features, for --mode plan.")] = None,
     fanouts: Annotated[str, typer.Option(help="Neighbours drawn per hop; -1: all.")] = "10,10",
@@ -80,9 +82,13 @@ def train(
     """
     training = _training()
     chosen = training.TrainOptions(epochs, hidden, dropout, learning_rate, 0.0, seed, device)
-    choice = Choice(mode, plan, _fanouts(fanouts), batch_size, cache_memory, seed)
+    choice = Choice(mode, plan, _fanouts(fanouts), batch_size, epochs, cache_memory, seed)
     given = read_task(task)
-    with outcrop.connect(run.path, read_only=True) as database, _opened(database, graph, features, memory) as stored:
+    read_only = mode != "fresh"  # which writes the plan of the next epoch
+    with (
+        outcrop.connect(run.path, read_only=read_only, create=False) as database,
+        _opened(database, graph, features, memory) as stored,
+    ):
         opened_graph, table = stored
         _check(opened_graph, table, given, graph, features)
         choice = as_planned(choice, database)

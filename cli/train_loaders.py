@@ -36,6 +36,7 @@ class Choice:
     plan: str | None
     fanouts: list[int]
     batch_size: int
+    epochs: int
     cache_memory: str
     seed: int
 
@@ -88,6 +89,20 @@ def _plan(source: Source, choice: Choice) -> Iterator[Any]:
             yield loader
 
 
+def _fresh(source: Source, choice: Choice) -> AbstractContextManager[Any]:
+    return source.database.fresh_loader(
+        f"train-{source.graph_name}-{source.table}",
+        graph=source.graph_name,
+        features=source.table,
+        seeds=source.train,
+        fanouts=choice.fanouts,
+        batch_size=choice.batch_size,
+        epochs=choice.epochs,
+        seed=choice.seed,
+        cache_memory=choice.cache_memory,
+    )
+
+
 def as_planned(choice: Choice, database: Database) -> Choice:
     """Return the choice with what its plan says of fan-outs, batch size and seed."""
     if choice.plan is None:
@@ -100,6 +115,7 @@ def as_planned(choice: Choice, database: Database) -> Choice:
 
 MODES: dict[str, Callable[[Source, Choice], AbstractContextManager[Any]]] = {
     "online": _online,
+    "fresh": _fresh,
     "plan": _plan,
     "fetch": _fetch,
 }

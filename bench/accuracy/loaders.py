@@ -79,6 +79,24 @@ def _replay(database: Database, task: Task, table: str, options: dict[str, Any],
         yield loader
 
 
+@contextmanager
+def _fresh(database: Database, task: Task, table: str, options: dict[str, Any], seed: int) -> Iterator[Any]:
+    with database.features(table) as rows:
+        memory = int(rows.num_rows * rows.row_bytes * options["cache_share"])
+    with database.fresh_loader(
+        "fresh",
+        graph=GRAPH,
+        features=table,
+        seeds=task.train,
+        fanouts=options["fanouts"],
+        batch_size=options["batch_size"],
+        epochs=options["epochs"],
+        seed=seed,
+        cache_memory=memory,
+    ) as loader:
+        yield loader
+
+
 def _sampler(graph: Any, options: dict[str, Any], seed: int) -> NeighborSampler:
     return NeighborSampler(graph, options["fanouts"], seed=seed)
 
@@ -87,4 +105,4 @@ def _batches(task: Task, options: dict[str, Any], seed: int) -> SeedBatches:
     return SeedBatches(NodeSeeds(task.train), options["batch_size"], seed)
 
 
-MODES: dict[str, Callable[..., Any]] = {"fetch": _fetch, "replay": _replay, "online": _online}
+MODES: dict[str, Callable[..., Any]] = {"fetch": _fetch, "replay": _replay, "fresh": _fresh, "online": _online}

@@ -34,7 +34,7 @@ def stored(tmp_path_factory: pytest.TempPathFactory, ok: Ok) -> SimpleNamespace:
     return SimpleNamespace(root=folder / "root", task=folder / "made")
 
 
-@pytest.mark.parametrize("mode", ["fetch", "online"])
+@pytest.mark.parametrize("mode", ["fetch", "online", "fresh"])
 def test_a_model_learns_from_stored_rows(ok: Ok, stored: SimpleNamespace, mode: str) -> None:
     arguments = (
         "--mode",
@@ -59,7 +59,7 @@ def test_a_model_learns_from_stored_rows(ok: Ok, stored: SimpleNamespace, mode: 
     assert report["test_accuracy"] > 0.5  # a guess finds a quarter
     assert report["epochs"][-1]["val_accuracy"] > 0.5
     assert report["mode"] == mode
-    assert report["loader"]["rows" if mode == "fetch" else "minibatches"] > 0
+    assert report["loader"][{"fetch": "rows", "online": "minibatches", "fresh": "epochs"}[mode]]
 
 
 def test_modes_train_on_the_same_minibatches(ok: Ok, stored: SimpleNamespace) -> None:
@@ -71,6 +71,7 @@ def test_modes_train_on_the_same_minibatches(ok: Ok, stored: SimpleNamespace) ->
 
     reference = losses("--mode", "fetch")
     assert losses("--mode", "online") == pytest.approx(reference, abs=1e-5)
+    assert losses("--mode", "fresh") == pytest.approx(reference, abs=1e-5)
     assert losses("--mode", "plan", "--plan", "p") == pytest.approx(reference, abs=1e-5)
 
 
