@@ -110,6 +110,17 @@ def checked_edges(shape: EdgeShape, batch: EdgeBatch, first_edge: int) -> Edges:
     Raises InvalidArgument naming the first bad edge: a node that does not exist, a weight that is negative or not
     finite, columns of other lengths or types than the rest.
     """
+    check_columns(shape, batch, first_edge)
+    where = f"edges {shape.edge_type}"
+    _check_ends(f"{where}: edge", batch.src, shape.num_src, first_edge, "source")
+    _check_ends(f"{where}: edge", batch.dst, shape.num_dst, first_edge, "destination")
+    weight = None if batch.weight is None else _checked_weights(where, batch.weight, first_edge)
+    time, edge_id = (None if column is None else column.astype("<i8") for column in (batch.time, batch.edge_id))
+    return Edges(batch.src.astype("<u4"), batch.dst.astype("<u4"), weight, time, edge_id)
+
+
+def check_columns(shape: EdgeShape, batch: EdgeBatch, first_edge: int) -> None:
+    """Raise InvalidArgument unless a batch has the columns of `shape`, all of one length and of numbers."""
     where = f"edges {shape.edge_type}"
     if extras_of(batch) != shape.extras:
         found, expected = list(extras_of(batch)), list(shape.extras)
@@ -117,17 +128,13 @@ def checked_edges(shape: EdgeShape, batch: EdgeBatch, first_edge: int) -> Edges:
     for name in ("src", "dst", *shape.extras):
         column = getattr(batch, name)
         kinds = "fiu" if name == "weight" else "iu"
-        if column.shape != (len(batch.src),) or column.dtype.kind not in kinds:
-            what = "numbers" if name == "weight" else "integers"
+        too_wide = name in ("time", "edge_id") and column.dtype == np.uint64
+        if column.shape != (len(batch.src),) or column.dtype.kind not in kinds or too_wide:
+            what = "numbers" if name == "weight" else "integers that fit int64"
             raise InvalidArgument(
                 f"{where}: from edge {first_edge} on: {name}: expected {len(batch.src)} {what}, found "
                 f"{column.dtype} {list(column.shape)}"
             )
-    _check_ends(f"{where}: edge", batch.src, shape.num_src, first_edge, "source")
-    _check_ends(f"{where}: edge", batch.dst, shape.num_dst, first_edge, "destination")
-    weight = None if batch.weight is None else _checked_weights(where, batch.weight, first_edge)
-    time, edge_id = (None if column is None else column.astype("<i8") for column in (batch.time, batch.edge_id))
-    return Edges(batch.src.astype("<u4"), batch.dst.astype("<u4"), weight, time, edge_id)
 
 
 def _check_ends(where: str, ids: AnyArray, num_nodes: int, first_edge: int, end: str) -> None:

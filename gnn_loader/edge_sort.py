@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from outcrop.gnn_loader.edge_columns import Edges, EdgeShape, checked_edges, edges_of, part_of
+from outcrop.gnn_loader.edge_columns import Edges, EdgeShape, check_columns, checked_edges, edges_of, part_of
 from outcrop.store import SortedRuns, write_atomically
 from outcrop.types import AnyArray, CooEdges, Int64Array, row_ranges
 
@@ -45,6 +45,7 @@ class EdgeSort:
             return
         taken, first_edge = self._runs.mark or 0, 0
         for batch in source.batches():
+            check_columns(self._shape, batch, first_edge)
             for start, stop in row_ranges(len(batch.src), self._piece):
                 if first_edge + stop > taken:
                     skipped = max(0, taken - first_edge - start)

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 
-from outcrop.errors import InvalidArgument
+from outcrop.errors import Cancelled, InvalidArgument
 from outcrop.gnn_loader.codecs import RowCodec, make_codec
 from outcrop.gnn_loader.features import ROWS
 from outcrop.gnn_loader.sources import MOST_NODES
@@ -78,14 +78,24 @@ class _RowFile:
                 for stop, coded in batches:
                     file.append(coded.reshape(-1)[skipped:])
                     skipped = 0
-                    if file.payload_bytes - saved >= self._checkpoint_bytes and self._writer.job_id is not None:
-                        saved = file.checkpoint(self._checksums)
-                        self._writer.save_state({"payload_bytes": saved})
+                    if file.payload_bytes - saved >= self._checkpoint_bytes:
+                        saved = self._save(file)
                     report(Progress("rows", 0.99 * stop / self._num_rows, None))
             assert file.payload_bytes == self._num_rows * row_bytes
             return file.finish()
+        except Cancelled:
+            self._save(file)
+            raise
         finally:
             file.keep()
+
+    def _save(self, file: BlockWriter) -> int:
+        """Note what is written, if there is a job to be resumed; return its bytes, of which the last few are not."""
+        if self._writer.job_id is None:
+            return file.payload_bytes
+        saved = file.checkpoint(self._checksums)
+        self._writer.save_state({"payload_bytes": saved})
+        return saved
 
     def _open(self, path: Path) -> tuple[BlockWriter, int]:
         saved = self._writer.load_state().get("payload_bytes", 0) if self._writer.job_id is not None else 0

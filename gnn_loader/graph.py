@@ -18,11 +18,13 @@ import numpy as np
 from outcrop.errors import CorruptFile, InvalidArgument, NotFound, ResourceExhausted
 from outcrop.store import Accountant, FileEntry, Manifest, StorageReader, StoredFile, VersionLease, format_bytes
 from outcrop.store.format.block_file import BLOCK_BYTES, CHECKSUM_BYTES
-from outcrop.types import AnyArray, CscArrays, EdgeType, Int64Array
+from outcrop.types import AnyArray, CscArrays, EdgeType, Int64Array, row_ranges
 
 PLACEMENTS = ("auto", "memory", "map")
 
 _BUFFER_BYTES = 2 << 20
+# Places of an indptr that are looked at together.
+_WINDOW = 1 << 20
 # One read of a file that is loaded as a whole.
 _LOAD_BYTES = 16 << 20
 
@@ -214,10 +216,13 @@ class Graph:
         self.close()
 
     def _edge_statistics(self, edge_type: EdgeType) -> EdgeStatistics:
-        layout, degrees = self._layouts[edge_type], self.in_degrees(edge_type)
-        mean = float(degrees.mean()) if degrees.size else 0.0
-        largest = int(degrees.max(initial=0))
-        without = int((degrees == 0).sum())
+        layout, indptr = self._layouts[edge_type], self.csc(edge_type).indptr
+        num_dst, largest, without = len(indptr) - 1, 0, 0
+        for start, stop in row_ranges(num_dst, _WINDOW):
+            degrees = np.diff(indptr[start : stop + 1])
+            largest = max(largest, int(degrees.max()))
+            without += int((degrees == 0).sum())
+        mean = layout.num_edges / num_dst if num_dst else 0.0
         return EdgeStatistics(layout.num_edges, mean, largest, without, layout.weights, layout.times, layout.edge_ids)
 
 

@@ -92,26 +92,29 @@ class _EdgeImport:
         first = next(iter(edges.batches()), None)
         shape = self._shaped(() if first is None else extras_of(first))
         sort = EdgeSort(self._scratch / "runs", shape, edges.num_edges, self._memory_bytes)
-        sort.fill(edges, lambda done: self._tick("distribute edges", 0.0, done, edges.num_edges))
-        return shape, self._ticking("sort edges", 0.5, sort.batches(), edges.num_edges)
+        sort.fill(edges, lambda done: self._tick("distribute edges", 0.0, 0.5, done, edges.num_edges))
+        return shape, self._ticking("sort edges", 0.5, 0.5, sort.batches(), edges.num_edges)
 
     def _csc(self, edges: CscEdges) -> tuple[EdgeShape, Iterator[Edges]]:
         shape = csc_shape(self._shape, edges.csc())
         batches = sorted_csc(shape, edges.csc(), self._scratch, self._memory_bytes)
-        return shape, self._ticking("edges", 0.0, batches, edges.num_edges)
+        return shape, self._ticking("edges", 0.0, 1.0, batches, edges.num_edges)
 
     def _shaped(self, extras: tuple[str, ...]) -> EdgeShape:
         return EdgeShape(self._shape.edge_type, self._shape.num_src, self._shape.num_dst, extras)
 
-    def _ticking(self, stage: str, before: float, batches: Iterator[Edges], num_edges: int | None) -> Iterator[Edges]:
+    def _ticking(
+        self, stage: str, before: float, share: float, batches: Iterator[Edges], num_edges: int | None
+    ) -> Iterator[Edges]:
         done = 0
         for batch in batches:
             yield batch
             done += len(batch)
-            self._tick(stage, before, done, num_edges)
+            self._tick(stage, before, share, done, num_edges)
 
-    def _tick(self, stage: str, before: float, done: int, num_edges: int | None) -> None:
-        fraction = before + (1 - before) * 0.5 * min(1.0, done / num_edges) if num_edges else before
+    def _tick(self, stage: str, before: float, share: float, done: int, num_edges: int | None) -> None:
+        """before, share: of this edge type, what was done before the stage and what the stage is."""
+        fraction = before + share * min(1.0, done / num_edges) if num_edges else before
         relation = "-".join(self._shape.edge_type)
         self._report(Progress(f"{stage} {relation}", 0.99 * (self._number + fraction) / self._num_types, None))
 

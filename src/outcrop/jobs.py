@@ -2,6 +2,7 @@
 
 import sys
 import threading
+import time
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
@@ -23,6 +24,7 @@ class Job(Generic[Result]):
         self._result: Result | None = None
         self._error: BaseException | None = None
         self._progress = Progress("waiting", 0.0, None)
+        self._began: tuple[float, float] | None = None  # when, and how far, it first told of progress
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._thread.start()
 
@@ -71,9 +73,18 @@ class Job(Generic[Result]):
             self._error = error
 
     def _report(self, progress: Progress) -> None:
-        self._progress = progress
+        self._progress = progress if progress.seconds_left is not None else self._estimated(progress)
         if self._cancelled.is_set():
             raise Cancelled(f"{self.name}: cancelled at {progress.fraction:.0%}; the same call resumes it")
+
+    def _estimated(self, progress: Progress) -> Progress:
+        """Suppose that the rest goes on as fast as what was done since the first report; work that was resumed began
+        far from nothing."""
+        now = time.monotonic()
+        began, first_fraction = self._began = self._began or (now, progress.fraction)
+        gained, elapsed = progress.fraction - first_fraction, now - began
+        left = elapsed * (1 - progress.fraction) / gained if gained > 0.01 and elapsed > 1 else None
+        return Progress(progress.stage, progress.fraction, left)
 
 
 def _line_writer() -> Callable[[Progress], None] | None:

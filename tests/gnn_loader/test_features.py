@@ -332,6 +332,26 @@ def test_a_long_import_resumes_far_from_its_beginning(tmp_path, seed):
             assert np.array_equal(stored.fetch(np.arange(2000)), rows)
 
 
+def test_a_cancelled_import_keeps_what_it_wrote(tmp_path, seed):
+    rows = rows_of(4100, 2000, seed)
+    began = []
+
+    def cancel(found):
+        if found.fraction > 0.9:
+            raise Cancelled("cancelled by the test")
+
+    with Root.open(tmp_path / "root") as root:
+        record = root.create("features", "x", {})
+        with pytest.raises(Cancelled), root.begin_version(record.id, "job") as writer:
+            import_features(writer, Rows(rows), "raw", 9 * 4 * 4100 * 10, cancel)
+        with root.begin_version(record.id, "job") as writer:
+            source = Rows(rows, lambda start, _: began.append(start))
+            import_features(writer, source, "raw", 9 * 4 * 4100 * 10, lambda _: None)
+        assert 1500 < began[0] < 1900
+        with FeatureTable.open(root.open_version(record.id), Accountant(1 << 24)) as stored:
+            assert np.array_equal(stored.fetch(np.arange(2000)), rows)
+
+
 # Damage
 
 

@@ -169,8 +169,9 @@ def test_batches_must_agree_on_their_columns(database):
     ends = np.array([0, 1]), np.array([1, 1])
     for second, message in [
         (EdgeBatch(*ends, time=np.array([1, 2])), r"from edge 2 on: columns \['time'\], those before had \[\]"),
-        (EdgeBatch(ends[0], ends[1][:1]), "from edge 2 on: dst: expected 2 integers, found int64"),
-        (EdgeBatch(ends[0] * 1.0, ends[1]), "from edge 2 on: src: expected 2 integers, found float64"),
+        (EdgeBatch(ends[0], ends[1][:1]), "from edge 2 on: dst: expected 2 integers that fit int64, found int64"),
+        (EdgeBatch(ends[0] * 1.0, ends[1]), "from edge 2 on: src: expected 2 integers that fit int64, found float64"),
+        (EdgeBatch(ends[0], np.array([1, 1, 1])), r"dst: expected 2 integers that fit int64, found int64 \[3\]"),
     ]:
         with pytest.raises(InvalidArgument, match=message):
             database.import_graph("g", homogeneous(Batches(EdgeBatch(*ends), second), 2)).wait()
@@ -234,6 +235,33 @@ def test_a_cancelled_import_leaves_the_old_version(database):
         job.wait()
     with database.graph("g") as graph:
         assert (graph.manifest.version, graph.num_edges()) == (1, 2)
+
+
+def test_ids_that_do_not_fit_the_disk_are_refused(database):
+    ends = np.array([0, 1]), np.array([1, 0])
+    batch = EdgeBatch(*ends, edge_id=np.array([1, 1 << 63], np.uint64))
+    with pytest.raises(InvalidArgument, match="edge_id: expected 2 integers that fit int64, found uint64"):
+        database.import_graph("g", homogeneous(Batches(batch), 2)).wait()
+
+
+@pytest.mark.parametrize("form", ["coo", "csc"])
+def test_progress_goes_forward_to_the_end(tmp_path, form, seed):
+    rng = np.random.default_rng(seed)
+    edges = random_edges(rng, 400, 400, 200_000)
+    source = edges if form == "coo" else unsorted_csc(edges, 400, rng)
+    seen = []
+    with Root.open(tmp_path / "root") as root:
+        record = root.create("graphs", "g", {})
+        with root.begin_version(record.id) as writer:
+            import_graph(writer, homogeneous(source, 400), 1 << 20, lambda found: seen.append(found))
+    fractions = [found.fraction for found in seen]
+    assert fractions == sorted(fractions)
+    assert fractions[-1] == 1.0
+    assert len(set(fractions)) > 10
+    assert max(np.diff(fractions)) < 0.35
+    stages = list(dict.fromkeys(found.stage for found in seen))
+    expected = ["distribute edges", "sort edges"] if form == "coo" else ["edges"]
+    assert stages == [*(f"{stage} node-to-node" for stage in expected), "commit"]
 
 
 def test_too_little_memory_is_refused(database):
