@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from importlib import util
 from pathlib import Path
 from typing import Any
 
@@ -54,3 +55,17 @@ def test_dgl_draws_about_as_many_edges(found: dict[str, Any]) -> None:
     for method in ("uniform", "with replacement", "weighted"):
         edges = {r["system"]: r["edges"] for r in found["rounds"] if r["method"] == method and r["threads"] == 2}
         assert edges["dgl"] == pytest.approx(edges["outcrop"], rel=0.02)
+
+
+def test_the_table_has_a_row_for_each_system_and_method(found: dict[str, Any]) -> None:
+    spec = util.spec_from_file_location("sample_run", RUNNER)
+    assert spec is not None
+    assert spec.loader is not None
+    runner = util.module_from_spec(spec)
+    sys.modules["sample_run"] = runner
+    spec.loader.exec_module(runner)
+
+    lines = runner.table([runner.Round(**record) for record in found["rounds"]]).splitlines()
+
+    assert len(lines) == 2 + len({(r["threads"], r["method"], r["system"]) for r in found["rounds"]})
+    assert lines[2].startswith("| 1 | uniform | outcrop | ")
