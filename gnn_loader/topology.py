@@ -9,8 +9,6 @@ import numpy as np
 from outcrop.errors import InvalidArgument
 from outcrop.types import NODE, NODE_TO_NODE, AnyArray, CscArrays, EdgeType, Int64Array
 
-MAX_NODES = 2**32 - 2  # the core numbers nodes and rows in 32 bits and keeps the largest number for "none"
-
 
 class Topology(Protocol):
     """A graph that can be sampled: `Graph`, where it is stored, or `ArrayGraph`."""
