@@ -40,8 +40,8 @@ class FeatureStatistics:
 
 
 class FeatureTable:
-    """A version of a feature table, opened. A context manager; any number of threads may fetch. Not for use
-    across a fork: a process opens its own."""
+    """A version of a feature table, opened. A context manager; any number of threads may fetch, and take
+    turns at the device. Not for use across a fork: a process opens its own."""
 
     def __init__(self, lease: VersionLease, file: StoredFile, resources: contextlib.ExitStack) -> None:
         """Use `FeatureTable.open`."""
@@ -139,8 +139,10 @@ class FeatureTable:
 
     def _read(self, rows: Int64Array, out: UInt8Array) -> None:
         lengths = np.full(len(rows), self.row_bytes, np.int64)
-        usage = self.file.read_ranges(rows * self.row_bytes, lengths, out)
+        # One read takes all buffers that are free and keeps the device's queue full; a second one beside it would find
+        # none.
         with self._lock:
+            usage = self.file.read_ranges(rows * self.row_bytes, lengths, out)
             before = self._statistics
             self._statistics = FeatureStatistics(
                 before.rows + len(rows), before.reads + usage.reads, before.read_bytes + usage.bytes

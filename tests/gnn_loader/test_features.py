@@ -161,17 +161,20 @@ def test_bfloat16_rows_say_what_their_bits_mean(database):
         assert numbers.fetch([0]).tolist() == [[1.0, -2.0]]
 
 
-def test_threads_fetch_from_one_table(table, seed):
-    rows = rows_of(600, 500, seed)
-    stored = table(rows)
+def test_threads_fetch_from_one_table_with_few_buffers(database, seed):
+    rows = rows_of(600, 20_000, seed)
+    database.import_features("x", rows).wait()
+    stored = database.features("x", memory="1MiB")  # 64 KiB of buffers: less than one of these fetches would use
     wrong = []
 
     def work(number):
         rng = np.random.default_rng([seed, number])
-        for _ in range(20):
-            ids = rng.integers(0, 500, 300)
-            if not np.array_equal(stored.fetch(ids), rows[ids]):
-                wrong.append(number)
+        for _ in range(5):
+            ids = rng.integers(0, 20_000, 3000)
+            try:
+                assert np.array_equal(stored.fetch(ids), rows[ids])
+            except Exception as error:
+                wrong.append(error)
 
     threads = [threading.Thread(target=work, args=(number,)) for number in range(4)]
     for thread in threads:
@@ -179,7 +182,8 @@ def test_threads_fetch_from_one_table(table, seed):
     for thread in threads:
         thread.join()
     assert wrong == []
-    assert stored.statistics().rows == 4 * 20 * 300
+    assert stored.statistics().rows == 4 * 5 * 3000
+    stored.close()
 
 
 def test_a_forked_process_is_told_to_open_its_own(table):
