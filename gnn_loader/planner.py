@@ -124,6 +124,7 @@ class Planner:
             tick(fraction)
 
         sample_trace(writer.scratch, self._sampler, self._epochs, self._options.threads, check)
+        self._sampler.release()
 
     def _shares_of_chain(self, shares: dict[str, int], row_bytes: Mapping[str, int]) -> dict[str, int]:
         """Shares stay the same along a chain, and all memory is used: what one epoch has no use for, the next may."""

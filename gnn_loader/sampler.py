@@ -191,6 +191,10 @@ class NeighborSampler:
         """Return what was drawn since the sampler was built."""
         return SamplerStatistics(*self._core.statistics())
 
+    def release(self) -> None:
+        """Give back the memory that is kept for the next minibatches, which will make it anew."""
+        self._core.release()
+
     def _only_node_type(self) -> str:
         if len(self._node_types) != 1:
             raise InvalidArgument(f"seeds: the graph has node types {self._node_types}: pass NodeSeeds(ids, type)")

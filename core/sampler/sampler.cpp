@@ -117,6 +117,11 @@ SamplerStatistics Sampler::statistics() const {
   return found;
 }
 
+void Sampler::release() {
+  const std::lock_guard lock(mutex_);
+  idle_.clear();
+}
+
 std::unique_ptr<Sampler::Scratch> Sampler::take_scratch() const {
   const std::lock_guard lock(mutex_);
   if (idle_.empty()) return std::make_unique<Scratch>();

@@ -77,6 +77,7 @@ class Sampler {
   std::vector<SampledMinibatch> sample_many(std::span<const SeedBatch> batches, size_t num_threads) const;
 
   SamplerStatistics statistics() const;
+  void release();  // gives back what idle threads keep; the next minibatch makes it anew
 
  private:
   struct Scratch;

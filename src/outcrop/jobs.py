@@ -19,13 +19,12 @@ class Job(Generic[Result]):
         """Start `work`, which is given a function to report progress to; that function raises Cancelled after
         `cancel`."""
         self.name = name
-        self._work = work
         self._cancelled = threading.Event()
         self._result: Result | None = None
         self._error: BaseException | None = None
         self._progress = Progress("waiting", 0.0, None)
         self._began: tuple[float, float] | None = None  # when, and how far, it first told of progress
-        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+        self._thread = threading.Thread(target=self._run, args=(work,), name=name, daemon=True)
         self._thread.start()
 
     @property
@@ -66,9 +65,10 @@ class Job(Generic[Result]):
             raise self._error
         return self._result  # type: ignore[return-value]
 
-    def _run(self) -> None:
+    def _run(self, work: Callable[[Callable[[Progress], None]], Result]) -> None:
+        # Only the thread holds the work, and what belongs to it is given back when it ends, not with the job.
         try:
-            self._result = self._work(self._report)
+            self._result = work(self._report)
         except BaseException as error:  # kept for whoever waits
             self._error = error
 
