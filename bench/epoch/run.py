@@ -37,9 +37,9 @@ else:
     import tomli as tomllib  # comes with the test tools
 
 HERE = Path(__file__).parent
-# Minibatches that a system may have in memory besides the rows it keeps between them: one with the consumer, others
-# on their way.
-_IN_FLIGHT = 4
+# Minibatches that a system has in memory besides the rows it keeps between them: with the consumer, and on their way.
+# Three threads ahead of the consumer, with two in each queue, hold more of them; a memory map holds one and the next.
+_IN_FLIGHT = {"DGL memory-mapped": 2, "DiskGNN's way": 8}
 _SLACK_BYTES = 64 << 20  # stacks of threads, allocators, libraries that load late
 _PEERS = ("DGL in memory", "DGL memory-mapped", "DiskGNN's way")
 Record = dict[str, Any]
@@ -164,9 +164,12 @@ class Bench:
         return self._child("DGL in memory", 1.0, "", None)
 
     def _measure_share(self, share: float, plan: Record) -> list[Record]:
-        allowance = int(share * self.feature_bytes) + _IN_FLIGHT * plan["largest_bytes"] + _SLACK_BYTES
+        def allowance(system: str) -> int:
+            in_flight = _IN_FLIGHT.get(system, 4) * plan["largest_bytes"]
+            return int(share * self.feature_bytes) + in_flight + _SLACK_BYTES
+
         names = ["outcrop planned", *(name for name in self.peers if name != "DGL in memory")]
-        return [self._child(name, share, plan["name"], allowance) for name in names]
+        return [self._child(name, share, plan["name"], allowance(name)) for name in names]
 
     def _child(self, system: str, share: float, plan: str, allowance_bytes: int | None) -> Record:
         print(f"{system}, {share:.0%} of the rows in memory ...", file=sys.stderr)
@@ -192,7 +195,10 @@ class Bench:
             }
             command = [sys.executable, str(HERE / "child.py"), json.dumps(task)]
             output = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout
-        return {**json.loads(output.splitlines()[-1]), "share": share}
+        record = {**json.loads(output.splitlines()[-1]), "share": share}
+        seconds = ", ".join(f"{epoch['seconds']:.2f}" for epoch in record["epochs"])
+        print(f"  epochs: {seconds} s", file=sys.stderr)
+        return record
 
 
 if __name__ == "__main__":
