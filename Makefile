@@ -12,8 +12,9 @@ FOLDERS := $(wildcard src store ann gnn_loader server client cli datasets core)
 SOURCES := pyproject.toml CMakeLists.txt $(shell find $(FOLDERS) -name '*.py' -o -name '*.cpp' -o -name '*.hpp')
 INSTALL  = $(BIN)/pip install -qq --no-build-isolation
 TOOLS   := 'scikit-build-core>=1.0' 'nanobind>=3.0' cmake ninja
-# What the adapters are tested against. DGL's wheels end with Python 3.11.
-FRAMEWORKS := 'torch==2.13.0' 'torch_geometric==2.8.1' 'dgl==1.1.3; python_version < "3.12"' packaging
+# What the adapters are tested against. DGL's wheels end with Python 3.11. For the demo any torch of the user's will do.
+TORCH ?= 'torch==2.13.0'
+FRAMEWORKS := $(TORCH) 'torch_geometric==2.8.1' 'dgl==1.1.3; python_version < "3.12"' packaging
 CPP      = $(shell find core -name '*.cpp' -o -name '*.hpp')
 
 .DEFAULT_GOAL := help
@@ -22,7 +23,7 @@ CPP      = $(shell find core -name '*.cpp' -o -name '*.hpp')
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-demo: $(VENV)/user  ## build an index, search it and explain what was read
+demo: $(VENV)/user  ## search vectors and train a model from SSD, and explain what was read
 	$(BIN)/outcrop demo
 
 test: $(VENV)/dev  ## the tests that take seconds
@@ -65,7 +66,7 @@ $(VENV)/tools:
 
 # A developer's environment is a user's with more in it, so it serves `make demo` too.
 $(VENV)/user: $(VENV)/tools $(SOURCES)
-	if [ -e $(VENV)/dev ]; then $(MAKE) $(VENV)/dev; else $(INSTALL) '.[plot,hdf5]'; fi
+	if [ -e $(VENV)/dev ]; then $(MAKE) $(VENV)/dev; else $(INSTALL) '.[plot,hdf5,torch]' $(TORCH); fi
 	@touch $@
 
 $(VENV)/dev: $(VENV)/tools $(SOURCES)

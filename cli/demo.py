@@ -1,4 +1,4 @@
-"""`outcrop demo`: an index built, searched and explained, in a few minutes and without asking anything."""
+"""`outcrop demo`: an index built and searched, a model trained from SSD, both explained, without asking anything."""
 
 import shutil
 import sys
@@ -14,6 +14,7 @@ from rich.console import Group, RenderableType
 import outcrop
 from outcrop.cli.build import BuildReport, build_summary, report_of, wait
 from outcrop.cli.command import Run
+from outcrop.cli.demo_graph import GRAPH, GraphDemoReport, graph_demo, training_text
 from outcrop.cli.eval import measurements_table
 from outcrop.cli.input_files import read_queries, vector_file
 from outcrop.cli.measurement import Knob, Measurement, measure
@@ -47,7 +48,8 @@ class DemoInput:
 
 @dataclass(frozen=True, slots=True)
 class DemoReport:
-    """What the demo did. explanation, next_commands: for people, a sentence or a command each."""
+    """What the demo did. explanation, next_commands: for people, a sentence or a command each; the explanation of
+    `training` is its own."""
 
     input: DemoInput
     build: BuildReport
@@ -56,6 +58,7 @@ class DemoReport:
     reader_reason: str
     memory: dict[str, int]
     plot: Path | None
+    training: GraphDemoReport
     seconds: float
     explanation: list[str]
     next_commands: list[str]
@@ -64,12 +67,14 @@ class DemoReport:
 def demo(
     run: Run,
     rows: Annotated[int, typer.Option(help="Vectors to generate where no real ones are found.", min=100)] = 200_000,
-    generated: Annotated[bool, typer.Option("--generated", help="Generate vectors even so.")] = False,
+    nodes: Annotated[int, typer.Option(help="Nodes of a graph to generate, likewise.", min=100)] = 200_000,
+    generated: Annotated[bool, typer.Option("--generated", help="Generate vectors and graph even so.")] = False,
 ) -> None:
-    """Build an index within 8 MiB of search memory, search it, and explain what was read and what stayed in memory.
+    """Search vectors and train on a graph, both from SSD, and explain what was read.
 
-    Uses 300,000 SIFT descriptors of photographs from ../shared/data/sift-photos where they are there, else generated
-    vectors. Everything it writes lies below --path.
+    Uses SIFT descriptors of photographs and the packages of Debian from ../shared/data where they are there, else
+    generated vectors and a generated graph. Everything it writes lies below --path. Training needs PyTorch; without it
+    the minibatches are only loaded.
     """
     began = time.monotonic()
     outcrop.connect(run.path).close()
@@ -81,6 +86,7 @@ def demo(
     plot_file = run.path / "demo.png" if can_plot() else None
     if plot_file is not None:
         plot(measurements, f"{given.description}, {MEMORY} of memory", plot_file)
+    training = graph_demo(run, nodes, generated)
     report = DemoReport(
         input=given,
         build=build,
@@ -89,6 +95,7 @@ def demo(
         reader_reason=statistics.reader.reason,
         memory=dict(statistics.memory.owners),
         plot=plot_file,
+        training=training,
         seconds=time.monotonic() - began,
         explanation=explanation(info, statistics, measurements),
         next_commands=_next_commands(run.path, given),
@@ -183,6 +190,7 @@ def _next_commands(path: Path, given: DemoInput) -> list[str]:
         f"{outcrop} eval {NAME} {given.queries} --ground-truth {given.ground_truth} --path {path}",
         f"{outcrop} inspect {NAME} --path {path}",
         f"{outcrop} verify {NAME} --path {path}",
+        f"{outcrop} plan explain {GRAPH} --path {path}",
         f"{outcrop} doctor --path {path}",
         f"{outcrop} build mine my-vectors.fbin --metric cosine",
     ]
@@ -195,6 +203,8 @@ def _text(report: DemoReport) -> RenderableType:
         measurements_table(report.measurements, _THREADS),
         "",
         *report.explanation,
+        "",
+        *training_text(report.training),
         "",
         *drawn,
         f"The demo took {report.seconds:.0f} s. What to try next:",

@@ -80,7 +80,7 @@ def train(
 
     Needs PyTorch: pip install 'outcrop[torch]'.
     """
-    training = _training()
+    training = training_module()
     chosen = training.TrainOptions(epochs, hidden, dropout, learning_rate, 0.0, seed, device)
     choice = Choice(mode, plan, _fanouts(fanouts), batch_size, epochs, cache_memory, seed)
     given = read_task(task)
@@ -131,8 +131,8 @@ def train(
     run.output.result(report, text=_text(report))
 
 
-def _training() -> Any:
-    """The module that needs torch, which nothing else of the command line does."""
+def training_module() -> Any:
+    """Return the module that needs torch, which nothing else of the command line does. Raises InvalidArgument."""
     try:
         from outcrop.gnn_loader.adapters import train as training
     except ModuleNotFoundError as error:

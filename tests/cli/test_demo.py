@@ -20,7 +20,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_the_demo_runs_from_nothing_and_its_next_commands_work(outcrop: Outcrop, here: Path) -> None:
-    result = outcrop("demo", "--rows", "3000", "--generated", "--json")
+    result = outcrop("demo", "--rows", "3000", "--nodes", "2000", "--generated", "--json")
 
     report = json.loads(result.stdout)
     assert result.exit_code == 0, result.output
@@ -34,6 +34,11 @@ def test_the_demo_runs_from_nothing_and_its_next_commands_work(outcrop: Outcrop,
         f"Read per query at recall {report['measurements'][1]['recall']:.3f} with an empty cache",
         "Reader",
     ]
+    training = report["training"]
+    assert training["rows_cached"] + training["rows_read"] == training["plan"]["streams"][0]["rows_wanted"]
+    assert training["rows_read"] <= training["plan"]["streams"][0]["rows_missed"]
+    assert training["epochs"][-1]["loss"] < training["epochs"][0]["loss"]
+    assert training["test_accuracy"] > 2 / 16  # of 16 classes
     assert (here / "demo-data" / "OUTCROP").exists()
     for command in report["next_commands"][:1] + report["next_commands"][2:4]:
         _, *arguments = command.split()
@@ -41,9 +46,19 @@ def test_the_demo_runs_from_nothing_and_its_next_commands_work(outcrop: Outcrop,
 
 
 def test_a_second_demo_uses_the_same_vectors_and_prints_for_people(outcrop: Outcrop, here: Path) -> None:
-    assert outcrop("demo", "--rows", "600", "--generated", "-q", "--path", "elsewhere").exit_code == 0
-    text = outcrop("demo", "--rows", "600", "--generated", "-q", "--path", "elsewhere").stdout
+    assert (
+        outcrop("demo", "--rows", "600", "--nodes", "1500", "--generated", "-q", "--path", "elsewhere").exit_code == 0
+    )
+    text = outcrop("demo", "--rows", "600", "--nodes", "1500", "--generated", "-q", "--path", "elsewhere").stdout
 
-    for words in ("2 threads", "recall 0.95", "On SSD:", "In memory, within 8.0 MiB", "Reader:", "What to try next"):
+    for words in (
+        "2 threads",
+        "recall 0.95",
+        "On SSD:",
+        "In memory, within 8.0 MiB",
+        "Reader:",
+        "GraphSAGE on 1,500 generated nodes",
+        "What to try next",
+    ):
         assert words in text
     assert not (here / "demo-data").exists()
