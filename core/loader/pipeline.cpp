@@ -98,6 +98,7 @@ void Pipeline::close() {
     return;
   }
   ring_->stop();
+  std::lock_guard lock(close_mutex_);
   for (std::thread& thread : threads_) thread.join();
   threads_.clear();
 }

@@ -63,7 +63,8 @@ class Pipeline {
   // threw, and InvalidArgument after close().
   Next next(int64_t timeout_ms);
 
-  // Ends the threads, within one device read. Minibatches in the caller's hands stay valid. Twice is allowed.
+  // Ends the threads, within one device read. Minibatches in the caller's hands stay valid. Twice is allowed, and any
+  // thread.
   void close();
 
   PipelineCounters counters() const;
@@ -88,6 +89,7 @@ class Pipeline {
   const std::shared_ptr<SlotRing> ring_;
   mutable std::mutex counters_mutex_;
   PipelineCounters counters_;
+  std::mutex close_mutex_;
   std::vector<std::thread> threads_;
 };
 
