@@ -86,6 +86,7 @@ def explain(
     run: Run,
     name: Annotated[str | None, typer.Argument(help="The plan [default: list all].")] = None,
     plot: Annotated[Path | None, typer.Option(help="Draw the miss curves to this .png file.", metavar="PNG")] = None,
+    measure: Annotated[bool, typer.Option("--measure", help="Reckon with this device, measured for 2 s.")] = False,
 ) -> None:
     """Show what a plan holds, what an epoch of it reads, and how many rows caches of other sizes would miss."""
     if plot is not None:
@@ -96,7 +97,7 @@ def explain(
             run.output.result(names, text="\n".join(names) or "no plans; `outcrop plan create` makes some")
             return
         with database.plan(name) as plan:
-            report = plan.explain()
+            report = plan.explain(plan.measured_device() if measure else None)
     if plot is not None:
         plot_curves(report, plot)
     run.output.result(report, text=report_text(report))

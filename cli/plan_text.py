@@ -23,7 +23,7 @@ def _facts(report: PlanReport) -> Table:
     facts.add_row("plan", f"{report.name}: {report.num_epochs} epochs, {report.num_minibatches:,} minibatches{shards}")
     facts.add_row("disk", f"{format_bytes(report.disk_bytes)}, {report.disk_multiple:.2f} times the feature tables")
     reads = f"{format_bytes(int(report.read_bytes))}, one after the other: {report.read_seconds:.2f} s"
-    facts.add_row("an epoch reads", f"{reads} by the device's model")
+    facts.add_row("an epoch reads", f"{reads} at {report.device.bandwidth / 1e9:.2f} GB/s")
     facts.add_row("", f"row by row the same misses would take {report.random_seconds:.1f} s")
     cost = report.cost
     seconds = f"sampling {cost.sample_seconds:.1f} s, scheduling {cost.schedule_seconds:.1f} s"
@@ -36,7 +36,18 @@ def _facts(report: PlanReport) -> Table:
 
 def _streams_table(report: PlanReport) -> Table:
     table = Table(title="an epoch's rows, by where they come from", title_justify="left", box=None)
-    for heading in ("features", "of", "codec", "bytes", "wanted", "from memory", "from the log", "hits", "cache"):
+    for heading in (
+        "features",
+        "of",
+        "codec",
+        "bytes",
+        "wanted",
+        "from memory",
+        "from the log",
+        "hits",
+        "cache",
+        "pinned",
+    ):
         table.add_column(heading, justify="left" if heading in ("features", "of", "codec") else "right")
     for stream in report.streams:
         table.add_row(
@@ -49,6 +60,7 @@ def _streams_table(report: PlanReport) -> Table:
             f"{stream.rows_missed:,.0f}",
             f"{stream.hit_ratio:.1%}",
             format_bytes(stream.cache_bytes),
+            format_bytes(stream.pinned_rows * stream.row_bytes),
         )
     return table
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from outcrop.gnn_loader.plan_properties import CurvePoints, PlanCost, PlanProperties, StreamProperties
-from outcrop.store import DeviceModel
+from outcrop.store import DeviceModel, format_bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +57,19 @@ class PlanReport:
     cost: PlanCost
     made_from: Mapping[str, object]
 
+    def __str__(self) -> str:
+        """What matters, as lines of text."""
+        cost = self.cost
+        lines = [
+            f"plan {self.name}: {self.num_epochs} epochs, {self.num_minibatches:,} minibatches, "
+            f"{self.num_shards} shards, {format_bytes(self.disk_bytes)} ({self.disk_multiple:.2f} times the tables)",
+            f"an epoch reads {format_bytes(int(self.read_bytes))} one after the other: {self.read_seconds:.2f} s; "
+            f"row by row {self.random_seconds:.1f} s",
+            f"making it took {cost.sample_seconds + cost.schedule_seconds + cost.pack_seconds:.1f} s "
+            f"(packing {cost.pack_seconds:.1f} s, {format_bytes(cost.written_bytes)} written)",
+        ]
+        return "\n".join(lines + [line for stream in self.streams for line in _stream_lines(stream, self.num_epochs)])
+
 
 def explain(name: str, properties: PlanProperties, disk_bytes: int, device: DeviceModel) -> PlanReport:
     """Return the report of a plan. disk_bytes: of its files. device: what the device charges."""
@@ -84,6 +97,17 @@ def explain(name: str, properties: PlanProperties, disk_bytes: int, device: Devi
         cost=properties.cost,
         made_from=properties.fingerprint,
     )
+
+
+def _stream_lines(stream: StreamReport, num_epochs: int) -> list[str]:
+    lines = [
+        f"{stream.name} ({stream.node_type}): {stream.hit_ratio:.1%} of {stream.rows_wanted:,.0f} rows from "
+        f"{format_bytes(stream.cache_bytes)} of memory, {stream.rows_missed:,.0f} from the log"
+    ]
+    for rows, misses in zip(stream.curve.capacities, stream.curve.misses, strict=True):
+        share = rows / max(1, stream.curve.num_rows)
+        lines.append(f"  a cache of {share:6.1%} of the table would miss {misses / num_epochs:14,.0f}")
+    return lines
 
 
 def _stream(stream: StreamProperties, epochs: int) -> StreamReport:

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from outcrop import native
 from outcrop.errors import InvalidArgument, NotFound
 from outcrop.gnn_loader.codecs import RowCodec
 from outcrop.gnn_loader.explain import PlanReport, explain
@@ -78,8 +79,17 @@ class Plan:
                 record = unpack(records.read(begin, end - begin), f"{records.path}: record at {begin}")
                 yield planned_minibatch(self.layout, record, {})
 
+    def measured_device(self, seconds: float = 2.0) -> DeviceModel:
+        """Measure the device on the plan's largest file, by reading for about `seconds`: what `explain` can reckon
+        with. Raises InvalidArgument for a plan of less than 64 KiB, StorageFailure."""
+        largest = max(self.manifest.files, key=lambda entry: entry.size_bytes)
+        probe = native.probe_device(str(self._lease.path(largest.name)), seconds, kind=self._reader)
+        return DeviceModel(probe.iops, probe.sequential_bytes_per_s)
+
     def explain(self, device: DeviceModel | None = None) -> PlanReport:
-        """Return what the plan holds, what an epoch will cost and what making it did cost, by the model of a device."""
+        """Return what the plan holds, what an epoch will cost and what making it did cost, by the model of a device.
+
+        device: by default that of the development machine; `measured_device` gives this one's."""
         return explain(self.name, self.properties, self.manifest.size_bytes, device or DeviceModel())
 
     def verify(self, *, memory_bytes: int = 64 << 20) -> PlanProblems:

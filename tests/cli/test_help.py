@@ -60,7 +60,7 @@ def test_help_lists_the_commands_in_the_order_of_a_first_visit(outcrop: Outcrop)
             "--graph --features --seeds --seed-type --fanouts --batch-size --epochs --cache --memory --disk --shards "
             "--seed",
         ),
-        ("plan explain", "--plot"),
+        ("plan explain", "--plot --measure"),
         ("plan verify", "--memory"),
         ("dataset make graph", "--nodes --degree --dim --classes --dtype --train --val --test --seed"),
         ("dataset make", "--rows --dim --dtype --seed --queries -k --metric"),

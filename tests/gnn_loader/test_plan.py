@@ -188,6 +188,7 @@ def test_a_plan_explains_itself(database: Database) -> None:
         report = plan.explain()
 
     (stream,) = report.streams
+    assert "from the log" in str(report)
     assert report.num_epochs == 2
     assert report.num_minibatches == 14
     assert stream.cache_rows == 300
@@ -196,6 +197,17 @@ def test_a_plan_explains_itself(database: Database) -> None:
     assert stream.curve.curve().misses_at(300) == pytest.approx(2 * stream.rows_missed, rel=0.01)
     assert report.read_seconds == pytest.approx(report.read_bytes / report.device.bandwidth)
     assert report.disk_multiple == pytest.approx(report.disk_bytes / (NUM_NODES * ROW_BYTES))
+
+
+def test_a_plan_can_reckon_with_the_device_that_it_lies_on(database: Database) -> None:
+    _plan(database)
+
+    with database.plan("plan") as plan:
+        device = plan.measured_device(0.1)
+        report = plan.explain(device)
+
+    assert report.device is device
+    assert report.read_seconds == pytest.approx(report.read_bytes / device.bandwidth)
 
 
 def test_a_plan_whose_graph_or_table_changed_is_refused(database: Database) -> None:
