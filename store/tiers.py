@@ -27,8 +27,10 @@ UInt8Array = npt.NDArray[np.uint8]
 UInt16Array = npt.NDArray[np.uint16]
 UInt32Array = npt.NDArray[np.uint32]
 
-# An announced key: itself, its next use, its place among those that no tier holds, and in the list that a pass reads.
+# An announced key: itself, its next use, its place among those that no tier holds, and in the list that a sweep reads.
 _BYTES_PER_ANNOUNCED_KEY = 4 + 4 + 4 + 12
+# One of the request being read: its places, and a hash table of what is missed at between a quarter and half load.
+_BYTES_PER_READ_KEY = 4 + 4 + 4 + 1 + 32
 _NO_KEYS: UInt32Array = np.empty(0, np.uint32)
 
 
@@ -69,7 +71,7 @@ class TierStatistics:
 
     rows: asked for, the sum of hot_rows (pinned), cache_rows, victim_rows, master_rows and repeated_rows (missed twice
     in one request). ahead_rows: read from the file for later requests; they are victim_rows when these ask.
-    passes: times that something was read from the file. grouped_requests: served by the pass of an earlier one.
+    sweeps: times that something was read from the file. grouped_requests: served by the sweep of an earlier one.
     master_reads, master_bytes: given to the device for the file; master_pages: different 4-KiB blocks wanted, the rest
     bridged gaps. cache_inserts: rows copied to the cache.
     """
@@ -82,7 +84,7 @@ class TierStatistics:
     master_rows: int
     repeated_rows: int
     ahead_rows: int
-    passes: int
+    sweeps: int
     grouped_requests: int
     master_reads: int
     master_bytes: int
@@ -171,7 +173,7 @@ class TierOptions:
 
     cache_rows: rows that the cache holds. hot_keys: ascending rows that stay in memory always. victim_memory_bytes: 0
     for no victim buffer. victim_disk_bytes, scratch_folder: of its scratch file. longest_group: how many announced
-    requests may be read in one pass over the file; 1 for each alone. device: what reads cost, to choose by.
+    requests may be read in one sweep of the file; 1 for each alone. device: what reads cost, to choose by.
     """
 
     cache_rows: int = 0
@@ -209,6 +211,7 @@ class TieredReader:
         self.row_bytes = row_bytes
         self._lock = threading.Lock()
         self._sizes: deque[int] = deque()
+        self._memory = reader.memory
         self._held = reader.memory.reserve("tiers", options.memory_bytes(num_rows, row_bytes))
         self._announced: Reservation = reader.memory.reserve("announced keys", 0)
         try:
@@ -252,13 +255,14 @@ class TieredReader:
                 raise
 
     def read(self, request: int, out: UInt8Array) -> None:
-        """Fill `out`, uint8 [n, row_bytes] or flat, with the rows of the oldest announced request, in its order.
+        """Fill `out`, uint8 [n, row_bytes], with the rows of the oldest announced request, in its order.
 
         Raises InvalidArgument for another request or size, CorruptFile, StorageFailure; after the last two, nothing can
         be read any more.
         """
         with self._lock:
-            self.native.read(request, out.reshape(-1))
+            with self._memory.reserve("request being read", _BYTES_PER_READ_KEY * len(out)):
+                self.native.read(request, out.reshape(-1))
             self._forget(self._sizes.popleft())
 
     def statistics(self) -> TierStatistics:

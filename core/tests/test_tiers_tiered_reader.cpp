@@ -140,8 +140,8 @@ TEST(tiered_reader_reads_the_misses_of_several_requests_in_one_pass) {
   const TierStatistics alone = run(table, options, trace, 8);
   options.longest_group = 8;
   const TierStatistics together = run(table, options, trace, 8);
-  CHECK_EQUAL(alone.passes, uint64_t{16});
-  CHECK(together.passes <= 4);
+  CHECK_EQUAL(alone.sweeps, uint64_t{16});
+  CHECK(together.sweeps <= 4);
   CHECK(together.master_bytes * 2 < alone.master_bytes);
   CHECK(together.ahead_rows > 0);
   CHECK_EQUAL(alone.cache_rows, together.cache_rows);

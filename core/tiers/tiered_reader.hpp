@@ -5,7 +5,7 @@
 //   reader.read(request, out)    the oldest announced request: its rows, in the order of its keys
 //
 // Rows that the cache cannot keep until the next announced request that needs them go to that request's inbox. Where it
-// costs the device less, what several coming requests miss is read at once, in one pass in file order (after AGNES,
+// costs the device less, what several coming requests miss is read at once, in one sweep in file order (after AGNES,
 // arXiv 2601.01473, and Ginex, VLDB 2022), and waits in their inboxes.
 #pragma once
 
@@ -31,6 +31,9 @@
 
 namespace outcrop {
 
+// Destinations of a sweep from here on are inboxes of later requests, the others rows of the request itself.
+inline constexpr uint32_t kLaterRequests = 1u << 31;
+
 struct TieredReaderOptions {
   uint64_t row_bytes = 0;
   uint64_t cache_rows = 0;
@@ -47,8 +50,8 @@ struct TierStatistics {
   uint64_t hot_rows = 0, cache_rows = 0, victim_rows = 0, master_rows = 0;
   uint64_t repeated_rows = 0;     // missed a second time in one request, and copied from the first
   uint64_t ahead_rows = 0;        // read from the master file for later requests
-  uint64_t passes = 0;            // over the master file: requests, or groups, that read something of it
-  uint64_t grouped_requests = 0;  // that were served by another's pass
+  uint64_t sweeps = 0;            // over the master file: requests, or groups, that read something of it
+  uint64_t grouped_requests = 0;  // that were served by another's sweep
   uint64_t master_reads = 0, master_bytes = 0, master_pages = 0;
   uint64_t cache_inserts = 0;
   VictimStatistics victim;

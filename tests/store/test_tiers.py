@@ -119,8 +119,8 @@ def test_one_pass_serves_several_requests_and_reads_fewer_bytes(reader, file, ro
         options = TierOptions(cache_rows=100, victim_memory_bytes=4 * MIB, longest_group=longest_group)
         with TieredReader(reader, file, num_rows=NUM_ROWS, row_bytes=ROW_BYTES, options=options) as tiers:
             found[longest_group] = serve(tiers, trace, 8, rows)
-    assert found[1].passes == 40
-    assert found[8].passes < 20
+    assert found[1].sweeps == 40
+    assert found[8].sweeps < 20
     assert found[8].grouped_requests > 20
     assert found[8].device_bytes < found[1].device_bytes / 2
 
