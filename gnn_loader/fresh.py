@@ -13,6 +13,7 @@ know are kept by how often e wanted them. The disk holds two epochs at most.
 """
 
 import contextlib
+import os
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -125,6 +126,7 @@ class FreshLoader:
         self._owned = owned or contextlib.ExitStack()
         with contextlib.suppress(AlreadyExists):
             root.create("plans", name, {})
+        self._process = os.getpid()
         self._position = 0
         self._plan: Plan | None = None
         self._loader: PlannedLoader | None = None
@@ -147,8 +149,9 @@ class FreshLoader:
 
         Raises as `Planner.run` and `PlannedLoader.next_minibatch` do.
         """
-        if self._closed:
-            raise InvalidArgument("fresh loader: it is closed")
+        if self._closed or self._process != os.getpid():
+            what = "it is closed" if self._closed else "it belongs to another process; make one in each"
+            raise InvalidArgument(f"fresh loader: {what}")
         epoch = self._position // max(1, len(self))
         if not len(self) or (self._num_epochs is not None and epoch >= self._num_epochs):
             return
@@ -178,7 +181,7 @@ class FreshLoader:
 
     def close(self) -> None:
         """Stop making the next plan, close the one under way, and remove them. Twice is allowed."""
-        if not self._closed:
+        if not self._closed and self._process == os.getpid():
             self._closed = True
             with self._owned:
                 self._stop()

@@ -9,6 +9,7 @@ A plan reads less, because it knows everything; this begins at once, writes no l
 """
 
 import contextlib
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from types import TracebackType
@@ -21,12 +22,16 @@ from outcrop.gnn_loader.online_run import OnlineOptions, OnlineRun, OnlineStatis
 from outcrop.gnn_loader.sampler import NeighborSampler
 from outcrop.gnn_loader.seeds import SeedBatches
 
+# What a forked child inherited and must neither use nor close: threads and rings of its parent.
+_abandoned: list[OnlineRun] = []
+
 
 class OnlineLoader:
     """Minibatches with features; an iteration is one epoch, or what is left of it. A context manager.
 
     Minibatch b of epoch e is the one that `sampler` draws for (e, b), whatever the tiers do. Sampling and reading go on
-    in two threads of the loader, across the ends of epochs. For one caller at a time, in the process that made it.
+    in two threads of the loader, across the ends of epochs. For one caller at a time. A forked process begins anew at
+    the same position, with an empty cache.
     """
 
     def __init__(
@@ -74,6 +79,9 @@ class OnlineLoader:
         if len(self) == 0:
             return
         end = (self._position // len(self) + 1) * len(self)
+        if self._run is not None and self._run.process != os.getpid():
+            _abandoned.append(self._run)
+            self._run = None
         if self._run is None:
             self._run = OnlineRun(
                 self._sampler, self._batches, self._tables, self._node_types, self.options, self._position
@@ -110,9 +118,11 @@ class OnlineLoader:
             self._stop()
 
     def _stop(self) -> None:
-        if self._run is not None:
-            self._run.close()
-            self._run = None
+        run, self._run = self._run, None
+        if run is not None and run.process == os.getpid():
+            run.close()
+        elif run is not None:
+            _abandoned.append(run)
 
     def __enter__(self) -> "OnlineLoader":
         return self

@@ -104,7 +104,7 @@ class OnlineRows:
     def read(self, number: int, num_rows: int, out: UInt8Array) -> AnyArray:
         """Fill `out`, uint8 [size_bytes(num_rows)], and return it as [num_rows, *row_shape] of the table's dtype."""
         if self.codec.name == "raw":
-            self._tiers.read(number, out)
+            self._tiers.read(number, out.reshape(num_rows, self.codec.row_bytes))
         else:
             coded_bytes = num_rows * self.codec.row_bytes
             if len(self._coded) < coded_bytes:

@@ -6,7 +6,9 @@ sampling thread --> window of minibatches: their rows are announced --> reading 
 """
 
 import contextlib
+import os
 import queue
+import shutil
 import threading
 import time
 from collections import deque
@@ -17,6 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
+from outcrop import native
 from outcrop.errors import InvalidArgument, ResourceExhausted
 from outcrop.gnn_loader.features import FeatureTable
 from outcrop.gnn_loader.minibatch import Minibatch
@@ -30,6 +33,8 @@ from outcrop.types import AnyArray, Int64Array
 
 _POLL_SECONDS = 0.05
 _ALIGNMENT = 4096
+# Fewer hold so little that a small table is better read again.
+_FEWEST_EXTENTS = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,9 +45,10 @@ class OnlineOptions:
     over all rows (about 14 bytes each). window: minibatches that are sampled and announced before the oldest of them is
     read. scores: what ranks rows that no announced minibatch wants, see `first_scores`; from the second epoch on it is
     how often they were asked for. num_sampled: minibatches sampled for the first ranking. victim_memory: of
-    `cache_memory`; None for an eighth, 0 for no victim buffer. victim_disk: of its scratch file in `scratch_folder`.
-    longest_group: minibatches whose missing rows one pass over the file may fetch. slots: minibatches whose features
-    exist at one time: one being read, the others ready or with the caller. threads: of the sampler.
+    `cache_memory`; None for an eighth, 0 for no victim buffer. victim_disk: of its scratch file in `scratch_folder`;
+    None for as much as the features have, and at most a quarter of what is free. Without a folder there is no such
+    file. longest_group: minibatches whose missing rows one sweep of the file may fetch. slots: minibatches whose
+    features exist at one time: one being read, the others ready or with the caller. threads: of the sampler.
     """
 
     cache_memory: int | str
@@ -50,7 +56,7 @@ class OnlineOptions:
     scores: ScoreKind = "sampled"
     num_sampled: int = 4
     victim_memory: int | str | None = None
-    victim_disk: int | str = 0
+    victim_disk: int | str | None = None
     scratch_folder: Path | None = None
     longest_group: int = 8
     slots: int = 3
@@ -63,7 +69,7 @@ class OnlineOptions:
                 raise InvalidArgument(f"{name}: expected at least 1, found {getattr(self, name)}")
         if self.slots < 2:
             raise InvalidArgument("slots: expected at least 2, one for the caller and one to read into, found 1")
-        if _bytes(self.victim_disk) and self.scratch_folder is None:
+        if self.victim_disk is not None and _bytes(self.victim_disk) and self.scratch_folder is None:
             raise InvalidArgument("victim_disk: a scratch file needs a scratch_folder, found None")
 
 
@@ -100,6 +106,7 @@ class OnlineRun:
         options: OnlineOptions,
         position: int,
     ) -> None:
+        self.process = os.getpid()
         self._sampler, self._batches, self._node_types, self._options = sampler, batches, node_types, options
         self._position = position  # of the next minibatch to sample
         self._counts: dict[str, Int64Array] = {}
@@ -129,7 +136,7 @@ class OnlineRun:
             rows = OnlineRows(
                 table,
                 split,
-                int(_bytes(options.victim_disk) * part),
+                self._disk_bytes(table, part),
                 options.scratch_folder,
                 options.longest_group,
                 options.reader,
@@ -140,6 +147,16 @@ class OnlineRun:
             if found is not None:
                 rows.set_scores(found)
                 self._counts[name] = np.zeros(table.num_rows, np.int64)
+
+    def _disk_bytes(self, table: FeatureTable, part: float) -> int:
+        """What the scratch file of a table may take. part: the table's, of everything."""
+        options = self._options
+        if options.victim_disk is not None:
+            return int(_bytes(options.victim_disk) * part)
+        if options.scratch_folder is None:
+            return 0
+        wanted = min(table.num_rows * table.row_bytes, int(shutil.disk_usage(options.scratch_folder).free / 4 * part))
+        return wanted if wanted >= _FEWEST_EXTENTS * native.VictimBuffer.extent_bytes_for(table.row_bytes) else 0
 
     # ---- the caller's side
 

@@ -238,8 +238,8 @@ class Database:
     ) -> OnlineLoader:
         """Open a loader that makes no plan: it samples a few minibatches ahead. The caller closes it.
 
-        options: memory, window and tiers. Others as `create_plan` has them. Raises InvalidArgument, NotFound,
-        ResourceExhausted.
+        options: memory, window and tiers; without a scratch_folder its scratch file lies in the root. Others as
+        `create_plan` has them. Raises InvalidArgument, NotFound, ResourceExhausted.
         """
         batches = {"batch_size": batch_size, "seed": seed, "shuffle": shuffle, "drop_last": drop_last}
         return loaders.open_online(

@@ -1,7 +1,9 @@
 """Loaders that need no finished plan: online ones, and ones that plan each epoch while the one before it trains."""
 
 import contextlib
+import os
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from outcrop.connection import Connection
@@ -30,6 +32,8 @@ def open_online(
     sampling: Mapping[str, Any],
 ) -> OnlineLoader:
     """See `Database.online_loader`. batches: of `SeedBatches`. sampling: of `NeighborSampler`."""
+    if options.scratch_folder is None and os.access(connection.root.path, os.W_OK):
+        options = replace(options, scratch_folder=connection.root.path)
     with contextlib.ExitStack() as stack:
         graph = stack.enter_context(open_graph(connection, graph_name, connection.memory_bytes, "auto"))
         tables = open_tables(connection, graph, features, stack)

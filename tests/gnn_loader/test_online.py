@@ -2,6 +2,7 @@
 
 import gc
 import itertools
+import os
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -184,6 +185,25 @@ def test_features_stay_valid_when_the_loader_has_closed(database: Database, samp
             next(iter(loader))
 
 
+def test_a_forked_process_goes_on_by_itself(database: Database, sampler: NeighborSampler) -> None:
+    rows = rows_of(1, NUM_NODES, 40)
+    with (
+        stored(database, rows) as table,
+        OnlineLoader(sampler, BATCHES, {"x": table}, cache_memory="80KiB") as loader,
+    ):
+        next(iter(loader))
+        if (child := os.fork()) == 0:
+            try:
+                minibatch = next(iter(loader))
+                right = minibatch.batch == 1 and np.array_equal(minibatch.features["x"], rows[minibatch.nodes["node"]])
+                loader.load_state_dict({"position": 0})
+            except BaseException:
+                right = False
+            os._exit(0 if right else 1)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+        assert next(iter(loader)).batch == 1
+
+
 def test_damage_reaches_the_caller(database: Database, sampler: NeighborSampler) -> None:
     with stored(database, rows_of(1, NUM_NODES, 40)) as table:
         data = bytearray(table.file.path.read_bytes())
@@ -220,6 +240,29 @@ def test_an_epoch_without_minibatches_is_empty(database: Database, sampler: Neig
     ):
         assert list(loader) == []
         assert loader.statistics().minibatches == 0
+
+
+def test_without_a_word_the_scratch_file_may_take_as_much_as_the_features(
+    database: Database, sampler: NeighborSampler, tmp_path: Path
+) -> None:
+    rows = rows_of(1, NUM_NODES, 2000)
+    spilled = {}
+    for folder in (None, tmp_path):
+        with (
+            stored(database, rows) as table,
+            OnlineLoader(
+                sampler,
+                BATCHES,
+                {"x": table},
+                cache_memory="1200KiB",
+                victim_memory="1MiB",
+                scratch_folder=folder,
+            ) as loader,
+        ):
+            check(loader, sampler, 0, {"x": rows})
+            spilled[folder] = loader.statistics().tiers["x"].victim.peak_disk_bytes
+    assert spilled[None] == 0
+    assert 0 < spilled[tmp_path] <= rows.nbytes
 
 
 def test_a_database_opens_one_with_its_graph_and_tables(database: Database, sampler: NeighborSampler) -> None:
