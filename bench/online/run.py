@@ -1,4 +1,4 @@
-"""What does the victim buffer add to online minibatches, and one pass for several of them? See README.md beside this
+"""What does the victim buffer add to online minibatches, and one sweep for several of them? See README.md beside this
 file."""
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "cache alone": {"victim_memory": 0},
     "victim buffer in memory": {"longest_group": 1},
     "victim buffer on disk": {"longest_group": 1, "disk": True},
-    "one pass for several": {"disk": True},
+    "one sweep for several": {"disk": True},
 }
 
 
@@ -141,7 +141,7 @@ def _run(
         "rows": tiers.rows,
         "cache_misses": tiers.cache_misses,
         "master_rows": tiers.master_rows + tiers.ahead_rows,
-        "passes": tiers.passes,
+        "sweeps": tiers.sweeps,
         "master_bytes": tiers.master_bytes,
         "written_bytes": victim.bytes_written,
         "read_back_bytes": victim.bytes_read,
@@ -157,7 +157,7 @@ def _run(
 
 def _table(result: dict[str, Any]) -> str:
     lines = [
-        "| memory | variant | misses of the cache | rows from the file | passes | file GB | written GB | read back GB "
+        "| memory | variant | misses of the cache | rows from the file | sweeps | file GB | written GB | read back GB "
         "| device GB | seconds |",
         "|---|---|---|---|---|---|---|---|---|---|",
     ]
@@ -165,7 +165,7 @@ def _table(result: dict[str, Any]) -> str:
         gigabytes = [
             f"{row[name] / 1e9:.2f}" for name in ("master_bytes", "written_bytes", "read_back_bytes", "device_bytes")
         ]
-        counts = [f"{row['cache_misses']:,}", f"{row['master_rows']:,}", str(row["passes"])]
+        counts = [f"{row['cache_misses']:,}", f"{row['master_rows']:,}", str(row["sweeps"])]
         lines.append(
             "| " + " | ".join([f"{row['share']:.0%}", row["variant"], *counts, *gigabytes, str(row["seconds"])]) + " |"
         )

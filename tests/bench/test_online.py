@@ -1,4 +1,4 @@
-"""The benchmark of online minibatches runs, and one pass for several reads fewer bytes."""
+"""The benchmark of online minibatches runs, and one sweep for several reads fewer bytes."""
 
 import json
 import subprocess
@@ -13,5 +13,5 @@ def test_the_small_workload_runs_and_one_pass_for_several_reads_less(tmp_path: P
     result = json.loads(subprocess.run(command, capture_output=True, text=True, check=True, timeout=300).stdout)
 
     found = {row["variant"]: row for row in result["online"]}
-    assert found["one pass for several"]["passes"] < found["victim buffer on disk"]["passes"]
-    assert found["one pass for several"]["device_bytes"] < found["victim buffer in memory"]["device_bytes"]
+    assert found["one sweep for several"]["sweeps"] < found["victim buffer on disk"]["sweeps"]
+    assert found["one sweep for several"]["device_bytes"] < found["victim buffer in memory"]["device_bytes"]
