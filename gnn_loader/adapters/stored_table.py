@@ -94,7 +94,8 @@ class StoredTable:
             return opened.table
         with self._lock:
             if self._opened is None or self._opened.process != os.getpid():
-                _abandoned.append(self._opened)
+                if self._opened is not None:
+                    _abandoned.append(self._opened)
                 self._opened = self._open()
             return self._opened.table
 

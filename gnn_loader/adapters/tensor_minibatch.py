@@ -105,7 +105,10 @@ class TensorMinibatch:
 
 
 def tensor_minibatch(minibatch: Any) -> TensorMinibatch:
-    """Return a `Minibatch` as tensors. Nothing is copied but node ids and seed rows, which torch indexes as int64."""
+    """Return a `Minibatch` as tensors. Nothing is copied but node ids and seed rows, which torch indexes as int64.
+
+    Rows of bfloat16 that were stored as they were (codec raw) come as uint16: `view(torch.bfloat16)` them.
+    """
     layers = tuple(
         TensorLayer(
             layer.hop,

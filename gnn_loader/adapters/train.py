@@ -74,6 +74,10 @@ class TrainOptions:
             raise InvalidArgument(f"training: expected at least one epoch and one hidden unit, found {self}")
         if not 0 <= self.dropout < 1 or not self.learning_rate > 0:
             raise InvalidArgument(f"training: expected 0 <= dropout < 1 and a learning rate above 0, found {self}")
+        try:
+            torch.empty(0, device=self.device)
+        except (RuntimeError, AssertionError) as error:  # torch's words for: unknown, and not built in
+            raise InvalidArgument(f"training: device {self.device!r} cannot be used: {error}") from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,9 +181,13 @@ def _scores(
     model: GraphSage, minibatch: Any, labels: Labels, device: torch.device | str
 ) -> tuple[torch.Tensor, torch.Tensor]:
     tensors = minibatch if isinstance(minibatch, TensorMinibatch) else tensor_minibatch(minibatch)
+    if list(tensors.nodes) != [NODE] or tensors.labels is not None:
+        raise InvalidArgument(f"expected minibatches of nodes of one type, found types {list(tensors.nodes)} or links")
     wanted = torch.as_tensor(labels)[tensors.seeds].to(device)
     tensors = tensors.to(device, non_blocking=True)
     if len(tensors.features) != 1:
         raise InvalidArgument(f"expected minibatches with one table of features, found {sorted(tensors.features)}")
     [x] = tensors.features.values()
+    if x.dtype == torch.uint16:
+        raise InvalidArgument('expected features to compute with, found uint16: import bfloat16 with codec="bfloat16"')
     return model(x.reshape(len(x), -1).float(), tensors), wanted

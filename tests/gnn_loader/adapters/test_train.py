@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from tests.gnn_loader.adapters.graphs import communities as graph_of_communities
+from tests.gnn_loader.adapters.graphs import papers
 from tests.gnn_loader.adapters.minibatches import layer
 from tests.gnn_loader.adapters.numpy_sampler import NumpySampler
 
@@ -25,7 +26,7 @@ from outcrop.gnn_loader.adapters.train import (
 )
 from outcrop.gnn_loader.fetch_loader import FetchLoader
 from outcrop.gnn_loader.sampler import NeighborSampler
-from outcrop.gnn_loader.seeds import NodeSeeds, SeedBatches
+from outcrop.gnn_loader.seeds import EdgeSeeds, NodeSeeds, SeedBatches
 from outcrop.types import AnyArray, Int64Array
 
 
@@ -131,9 +132,11 @@ def test_fit_repeats_itself_and_reports_each_epoch() -> None:
     assert same_weights == weights
 
 
-@pytest.mark.parametrize("wrong", [{"epochs": 0}, {"hidden_dim": 0}, {"dropout": 1.0}, {"learning_rate": 0.0}])
+@pytest.mark.parametrize(
+    "wrong", [{"epochs": 0}, {"hidden_dim": 0}, {"dropout": 1.0}, {"learning_rate": 0.0}, {"device": "abacus"}]
+)
 def test_options_that_cannot_train_are_refused(wrong: dict[str, Any]) -> None:
-    with pytest.raises(InvalidArgument, match="training: expected"):
+    with pytest.raises(InvalidArgument, match=r"training: (expected|device)"):
         TrainOptions(**wrong)
 
 
@@ -152,6 +155,22 @@ def test_a_minibatch_of_other_depth_is_refused() -> None:
 
     with pytest.raises(InvalidArgument, match="expected a minibatch of 3 hops, found 2"):
         evaluate(GraphSage(4, 8, 2, num_layers=3), sampler.epoch(np.arange(10), 5, rng), labels)
+
+
+def test_what_a_small_model_cannot_learn_from_is_refused() -> None:
+    graph, x, labels = graph_of_communities(0, 50)
+    model, sampler = GraphSage(4, 8, 2, num_layers=1), NeighborSampler(graph, [2])
+    nodes, links = SeedBatches(NodeSeeds(np.arange(9)), 9), SeedBatches(EdgeSeeds(np.array([[1, 2]])), 1)
+
+    with pytest.raises(InvalidArgument, match="or links"):
+        evaluate(model, FetchLoader(sampler, links, {"x": x}), labels)
+    with pytest.raises(InvalidArgument, match="one table of features"):
+        evaluate(model, FetchLoader(sampler, nodes, {"x": x, "z": x}), labels)
+    with pytest.raises(InvalidArgument, match='codec="bfloat16"'):
+        evaluate(model, FetchLoader(sampler, nodes, {"x": x.view(np.uint16)}), labels)
+    typed = SeedBatches(NodeSeeds(np.arange(9), "paper"), 9)
+    with pytest.raises(InvalidArgument, match="nodes of one type"):
+        evaluate(model, FetchLoader(NeighborSampler(papers(0), [2]), typed, {"paper": np.zeros((100, 4))}), labels)
 
 
 def test_a_minibatch_is_let_go_before_the_next_is_asked_for() -> None:
