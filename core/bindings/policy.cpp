@@ -49,7 +49,7 @@ constexpr auto kNewArray = nb::rv_policy::automatic;
 
 // A member of each record, as an array of its own.
 template <class T, class Record>
-NumpyVector<T> column(const std::vector<Record>& records, T Record::*member) {
+NumpyVector<T> column(const std::vector<Record>& records, T Record::* member) {
   std::vector<T> values;
   values.reserve(records.size());
   for (const Record& record : records) values.push_back(record.*member);
