@@ -5,12 +5,14 @@
 #include <nanobind/ndarray.h>
 #include <nanobind/stl/optional.h>
 #include <nanobind/stl/string.h>
+#include <nanobind/stl/tuple.h>
 #include <nanobind/stl/vector.h>
 
 #include <algorithm>
 #include <memory>
 #include <optional>
 #include <string>
+#include <tuple>
 
 #include "bindings/bindings.hpp"
 #include "error.hpp"
@@ -124,10 +126,14 @@ std::vector<View<T>> views(const std::vector<std::vector<T>>& by_type, nb::handl
 
 const SampledMinibatch& of(nb::handle self) { return nb::cast<const SampledMinibatch&>(self); }
 
-nb::tuple layer_arrays(nb::handle self, size_t number) {
+using LayerArrays = std::tuple<uint32_t, uint32_t, uint32_t, uint32_t, View<uint32_t>, View<uint32_t>, View<uint64_t>>;
+
+LayerArrays layer_arrays(nb::handle self, size_t number) {
   const SampledLayer& layer = of(self).layers.at(number);
-  return nb::make_tuple(layer.edge_type, layer.hop, layer.dst_begin, layer.dst_end, view(layer.indptr, self),
-                        view(layer.indices, self), view(layer.edges, self));
+  return {layer.edge_type,          layer.hop,
+          layer.dst_begin,          layer.dst_end,
+          view(layer.indptr, self), view(layer.indices, self),
+          view(layer.edges, self)};
 }
 
 size_t num_bytes(const SampledMinibatch& minibatch) {
@@ -209,7 +215,7 @@ void bind_sampler(nb::module_& m) {
           "statistics",
           [](const BoundSampler& bound) {
             const SamplerStatistics found = bound.sampler.statistics();
-            return nb::make_tuple(found.minibatches, found.rows, found.edges, found.scratch_bytes);
+            return std::make_tuple(found.minibatches, found.rows, found.edges, found.scratch_bytes);
           },
           "Return minibatches, rows and edges drawn, and bytes kept for the next ones by threads that are idle.")
       .def("release", [](BoundSampler& bound) { bound.sampler.release(); }, "Give back what idle threads keep.");
