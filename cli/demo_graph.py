@@ -73,7 +73,7 @@ def graph_demo(run: Run, nodes: int, generated: bool) -> GraphDemoReport:
     with outcrop.connect(run.path) as database:
         feature_bytes = _import(run, database, given)
         cache_bytes = max(1 << 16, int(_CACHE_SHARE * feature_bytes))
-        options = {"graph": GRAPH, "features": GRAPH, "fanouts": _FANOUTS, "batch_size": _BATCH_SIZE}
+        options: dict[str, Any] = {"graph": GRAPH, "features": GRAPH, "fanouts": _FANOUTS, "batch_size": _BATCH_SIZE}
         wait(run, database.create_plan(GRAPH, seeds=task.train, epochs=_EPOCHS, cache_memory=cache_bytes, **options))
         with database.plan(GRAPH) as plan:
             report = plan.explain()
