@@ -1,9 +1,16 @@
 """Small graphs in memory for the adapters' tests."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
 import numpy as np
 
+import outcrop
+from outcrop.gnn_loader import Graph
+from outcrop.gnn_loader.adapters.stored_table import StoredTable
 from outcrop.gnn_loader.topology import ArrayGraph
-from outcrop.types import CscArrays, EdgeType, Float32Array, Int64Array
+from outcrop.types import NODE_TO_NODE, CscArrays, EdgeType, Float32Array, Int64Array
 
 WRITES: EdgeType = ("author", "writes", "paper")
 CITES: EdgeType = ("paper", "cites", "paper")
@@ -55,3 +62,15 @@ def communities(seed: int, num_nodes: int) -> tuple[ArrayGraph, Float32Array, In
     indices = np.concatenate([np.sort(rng.choice(groups[c], 8, replace=False)) for c in labels])
     x = labels[:, None] * 0.5 + rng.normal(size=(num_nodes, 4))
     return ArrayGraph.homogeneous(np.arange(0, 8 * num_nodes + 1, 8), indices), x.astype(np.float32), labels
+
+
+@contextmanager
+def stored_communities(root: Path) -> Iterator[tuple[Graph, StoredTable, Int64Array]]:
+    """Yield `communities` of 600 nodes as a stored graph, a stored table, and labels."""
+    arrays, x, labels = communities(0, 600)
+    csc = arrays.csc(NODE_TO_NODE)
+    with outcrop.connect(root) as database:
+        database.import_graph("g", (csc.indptr, csc.indices)).wait()
+        database.import_features("x", x).wait()
+        with database.graph("g") as graph, StoredTable(root, "x") as table:
+            yield graph, table, labels
