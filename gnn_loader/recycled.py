@@ -67,7 +67,9 @@ class RecycledBuffers:
         """A mapping with an eighth to spare, since minibatches differ by a few per cent; the old one goes."""
         if old is not None:
             del self._sizes[id(old)]
-        mapping = mmap.mmap(-1, (size_bytes * 9 // 8 // _PAGE + 1) * _PAGE)
+        # Private: a shared mapping gets no huge pages, and a fork would share it.
+        flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
+        mapping = mmap.mmap(-1, (size_bytes * 9 // 8 // _PAGE + 1) * _PAGE, flags=flags)
         mapping.madvise(mmap.MADV_HUGEPAGE)
         self._sizes[id(mapping)] = len(mapping)
         return mapping
