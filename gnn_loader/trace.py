@@ -109,8 +109,8 @@ def sample_trace(
         saved = num_bytes
         for epoch, first, positions in epochs.runs(num_done, 2 * threads):
             drawn = sampler.draw(epochs.batches.seeds, positions, epoch=epoch, first_batch=first, threads=threads)
-            for minibatch in drawn:
-                record = native.write_record(minibatch, [])
+            while drawn:  # emptied, so that none is kept while the next ones are drawn
+                record = native.write_record(drawn.pop(0), [])
                 os_calls.write_at(records, folder / _RECORDS, record, num_bytes)
                 num_bytes += len(record)
                 os_calls.write_at(ends, folder / _ENDS, np.array([num_bytes], np.int64), 8 * num_done)
