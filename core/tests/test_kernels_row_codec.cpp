@@ -1,3 +1,4 @@
+#include <bit>
 #include <cmath>
 #include <cstring>
 #include <random>
@@ -16,18 +17,14 @@ constexpr Isa kIsas[] = {Isa::scalar, Isa::avx2, Isa::avx512};
 
 // By the definition of each codec, value by value. NaN is compared by its bits.
 float expected_value(RowCodec codec, const std::byte* row, size_t dim, size_t i) {
+  if (codec == RowCodec::int8) {
+    float scale;
+    std::memcpy(&scale, row + dim, sizeof scale);
+    return scale * static_cast<float>(static_cast<int8_t>(row[i]));
+  }
   uint16_t half;
   std::memcpy(&half, row + 2 * i, sizeof half);
-  if (codec == RowCodec::float16) return half_to_float(half);
-  if (codec == RowCodec::bfloat16) {
-    const uint32_t bits = uint32_t{half} << 16;
-    float value;
-    std::memcpy(&value, &bits, sizeof value);
-    return value;
-  }
-  float scale;
-  std::memcpy(&scale, row + dim, sizeof scale);
-  return scale * static_cast<float>(static_cast<int8_t>(row[i]));
+  return codec == RowCodec::float16 ? half_to_float(half) : std::bit_cast<float>(uint32_t{half} << 16);
 }
 
 // The first 4 bytes behind int8 values are a float: any finite one.
