@@ -109,6 +109,19 @@ def test_minibatches_can_be_looked_at_without_their_rows(database: Database) -> 
         assert minibatch.features == {}
 
 
+@pytest.mark.parametrize("row_bytes", [4, 100, 4096, 5000, 34_000])
+def test_rows_of_any_width_are_bit_identical(database: Database, row_bytes: int) -> None:
+    rows = np.random.default_rng(row_bytes).integers(0, 256, (NUM_NODES, row_bytes), dtype=np.uint8)
+    database.import_features("rows", rows).wait()
+
+    _plan(database, seeds=np.arange(150), batch_size=50, cache_memory=200 * row_bytes)
+
+    for _, _, nodes, features, _ in _loaded(database, passes=2):
+        assert np.array_equal(features, rows[nodes])
+    with database.plan("plan") as plan:
+        assert plan.verify().ok
+
+
 def test_shards_deal_an_epoch_out(database: Database) -> None:
     _plan(database, num_shards=3, epochs=2)
 
