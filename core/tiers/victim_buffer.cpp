@@ -28,6 +28,9 @@ uint32_t count_buffers(const VictimBufferOptions& options, uint32_t extent_bytes
   return static_cast<uint32_t>(std::min<uint64_t>(n, std::numeric_limits<uint32_t>::max()));
 }
 
+// A direct write waits for the device; two keep it busy, though rows come while a sweep of the file reads.
+constexpr int kWriters = 2;
+
 }  // namespace
 
 uint32_t VictimBuffer::extent_bytes_for(uint64_t row_bytes, uint32_t extent_bytes) {
@@ -48,9 +51,9 @@ VictimBuffer::VictimBuffer(const VictimBufferOptions& options)
     throw InvalidArgument("victim buffer: disk budget of " + std::to_string(options.disk_bytes) +
                           " bytes, expected 0 or at least one extent of " + std::to_string(extent_bytes_));
   file_ = std::make_unique<ScratchFile>(options.folder, options.disk_bytes, extent_bytes_, options.faults);
-  writer_ = std::thread([this] { write_loop(); });
   try {
-    reader_ = std::thread([this] { read_loop(); });
+    for (int i = 0; i < kWriters; ++i) threads_.emplace_back([this] { write_loop(); });
+    threads_.emplace_back([this] { read_loop(); });
   } catch (...) {
     stop();
     throw;
@@ -66,8 +69,8 @@ void VictimBuffer::stop() {
   }
   to_write_.notify_all();
   to_read_.notify_all();
-  if (writer_.joinable()) writer_.join();
-  if (reader_.joinable()) reader_.join();
+  for (std::thread& thread : threads_) thread.join();
+  threads_.clear();
 }
 
 bool VictimBuffer::put(uint32_t request, uint32_t key, const std::byte* row) {

@@ -51,7 +51,7 @@ struct VictimStatistics {
   uint64_t put_wait_us = 0, take_wait_us = 0;
 };
 
-// Owned by one thread at a time, except statistics(). Two threads of its own write and read.
+// Owned by one thread at a time, except statistics(). Threads of its own write and read.
 class VictimBuffer {
  public:
   static constexpr uint32_t kFewestBuffers = 4;
@@ -151,7 +151,7 @@ class VictimBuffer {
 
   mutable std::mutex mutex_;          // guards all below, the places of pieces, and the file's free extents
   std::condition_variable changed_;   // for the owner
-  std::condition_variable to_write_;  // for the writer
+  std::condition_variable to_write_;  // for the writers
   std::condition_variable to_read_;   // for the reader
   std::deque<Piece*> write_queue_, read_queue_;
   uint32_t buffers_in_use_ = 0, buffers_being_written_ = 0;
@@ -159,7 +159,7 @@ class VictimBuffer {
   std::exception_ptr error_;
   bool stopping_ = false;
   VictimStatistics counts_;
-  std::thread writer_, reader_;
+  std::vector<std::thread> threads_;
 };
 
 }  // namespace outcrop

@@ -1,4 +1,4 @@
-// The two threads of a victim buffer: one writes extents out, one brings them back, in runs that lie together on disk.
+// The threads of a victim buffer: some write extents out, one brings them back, in runs that lie together on disk.
 #include <algorithm>
 #include <array>
 #include <string>
