@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from tests.gnn_loader.adapters.graphs import papers, random_graph
-from tests.gnn_loader.adapters.test_pyg import planned
+from tests.gnn_loader.adapters.minibatches import planned
 
 from outcrop.errors import InvalidArgument
 from outcrop.gnn_loader.adapters.device_slab import LINE_BYTES, DeviceLoader, DeviceSlab

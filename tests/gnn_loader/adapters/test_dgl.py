@@ -16,7 +16,7 @@ from tests.gnn_loader.adapters.graphs import (
     random_graph,
     stored_communities,
 )
-from tests.gnn_loader.adapters.test_pyg import numbered, planned
+from tests.gnn_loader.adapters.minibatches import numbered, planned
 
 from outcrop.errors import InvalidArgument, NotFound
 from outcrop.gnn_loader import Graph

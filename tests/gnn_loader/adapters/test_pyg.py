@@ -15,28 +15,18 @@ from tests.gnn_loader.adapters.graphs import (
     random_graph,
     stored_communities,
 )
-from torch_geometric.data import Data, HeteroData, TensorAttr
+from tests.gnn_loader.adapters.minibatches import newcomers, numbered
+from torch_geometric.data import Data, TensorAttr
 from torch_geometric.loader import LinkNeighborLoader, NeighborLoader
 from torch_geometric.nn import SAGEConv
 from torch_geometric.sampler import NegativeSampling
 
 from outcrop.errors import InvalidArgument
 from outcrop.gnn_loader import Graph
-from outcrop.gnn_loader.adapters.pyg import CoreSampler, DataLoader, StoredFeatures, StoredGraph
-from outcrop.gnn_loader.minibatch import Minibatch
+from outcrop.gnn_loader.adapters.pyg import CoreSampler, StoredFeatures, StoredGraph
 from outcrop.gnn_loader.sampler import NeighborSampler
-from outcrop.gnn_loader.seeds import EdgeSeeds, NodeSeeds, SeedBatches
 from outcrop.gnn_loader.topology import ArrayGraph
 from outcrop.types import NODE_TO_NODE
-
-
-def newcomers(graph: ArrayGraph, fanouts: Any = (4, 3), **options: Any) -> NeighborSampler:
-    return NeighborSampler(graph, fanouts, expand="newcomers", keep_edges=True, **options)
-
-
-def numbered(num_rows: int, dim: int = 3) -> torch.Tensor:
-    """Rows that say which they are."""
-    return torch.arange(num_rows, dtype=torch.float32)[:, None] + torch.arange(dim) / 8
 
 
 def node_loader(graph: ArrayGraph, seeds: Any, **options: Any) -> NeighborLoader:
@@ -259,90 +249,6 @@ def test_a_feature_store_gives_new_attributes_each_time() -> None:
         attr.index = torch.tensor([1])
 
     assert [attr.is_set("index") for attr in store.get_all_tensor_attrs()] == [False]
-
-
-def planned(sampler: NeighborSampler, batches: SeedBatches, tables: dict[str, torch.Tensor]) -> list[Minibatch]:
-    """What a loader yields: minibatches with features."""
-
-    def with_features(minibatch: Minibatch) -> Minibatch:
-        types = {name: name.partition("/")[0] if name not in ("x", "anything") else "node" for name in tables}
-        rows = {name: table[minibatch.nodes[types[name]].astype(np.int64)].numpy() for name, table in tables.items()}
-        return Minibatch(**{**{f: getattr(minibatch, f) for f in Minibatch.__slots__}, "features": rows})
-
-    return [with_features(minibatch) for minibatch in sampler.sample_many(batches)]
-
-
-def test_planned_minibatches_become_data() -> None:
-    graph = random_graph(7)
-    seeds = np.arange(0, 200, 3)
-    loader = planned(newcomers(graph), SeedBatches(NodeSeeds(seeds), 16), {"anything": numbered(200)})
-
-    batches = list(DataLoader(loader, graph, {"y": torch.arange(200)}))
-
-    assert sorted(torch.cat([batch.n_id[: batch.batch_size] for batch in batches]).tolist()) == seeds.tolist()
-    edges = edge_set(graph, NODE_TO_NODE)
-    for batch in batches:
-        assert isinstance(batch, Data)
-        assert batch.validate()
-        assert torch.equal(batch.x, numbered(200)[batch.n_id])
-        assert torch.equal(batch.y, batch.n_id)
-        assert [edges[i] for i in batch.e_id.tolist()] == [tuple(p) for p in batch.n_id[batch.edge_index].T.tolist()]
-
-
-def test_planned_hetero_minibatches_become_hetero_data() -> None:
-    graph = papers(2)
-    batches = SeedBatches(NodeSeeds(np.arange(40), "author"), 8)
-    loader = planned(newcomers(graph), batches, {"paper/x": numbered(100), "author": numbered(40)})
-    columns = {("author", "y"): torch.arange(40), ("paper", "year"): torch.arange(100)}
-
-    for batch in DataLoader(loader, graph, columns, attributes={"paper/x": ("paper", "feat")}):
-        assert isinstance(batch, HeteroData)
-        assert batch.validate()
-        assert batch["author"].batch_size == 8
-        assert torch.equal(batch["author"].y, batch["author"].n_id)
-        assert torch.equal(batch["author"].x, numbered(40)[batch["author"].n_id])
-        assert torch.equal(batch["paper"].feat, numbered(100)[batch["paper"].n_id])
-        assert torch.equal(batch["paper"].year, batch["paper"].n_id)
-
-
-def test_a_table_of_a_hetero_graph_wants_its_type() -> None:
-    graph = papers(2)
-    loader = planned(newcomers(graph), SeedBatches(NodeSeeds(np.arange(4), "paper"), 4), {"paper/x": numbered(100)})
-
-    with pytest.raises(InvalidArgument, match=r"table 'paper/x': expected its node type, one of \['author', 'paper'\]"):
-        list(DataLoader(loader, graph, {}))
-
-
-def test_two_tables_of_one_type_want_names() -> None:
-    graph = random_graph(2)
-    batches = SeedBatches(NodeSeeds(np.arange(4)), 4)
-    loader = planned(newcomers(graph), batches, {"x": numbered(200), "anything": numbered(200, 2)})
-
-    with pytest.raises(InvalidArgument, match="a name of its own"):
-        list(DataLoader(loader, graph, {}))
-    [batch] = list(DataLoader(loader, graph, {}, attributes={"anything": ("node", "z")}))
-
-    assert torch.equal(batch.z, numbered(200, 2)[batch.n_id])
-
-
-def test_planned_links_become_edge_labels() -> None:
-    graph = random_graph(8)
-    links = np.array([[1, 2], [3, 4], [5, 6]])
-    loader = planned(newcomers(graph), SeedBatches(EdgeSeeds(links, negatives=1), 3), {"x": numbered(200)})
-
-    [batch] = list(DataLoader(loader, graph, {}))
-
-    ends = batch.n_id[batch.edge_label_index].T
-    assert sorted(ends[batch.edge_label == 1].tolist()) == links.tolist()
-    assert batch.edge_label.tolist() == [1, 1, 1, 0, 0, 0]
-
-
-def test_planned_minibatches_that_expand_nodes_again_are_refused() -> None:
-    graph = random_graph(9)
-    sampler = NeighborSampler(graph, [3, 3])
-
-    with pytest.raises(InvalidArgument, match='expand="newcomers"'):
-        list(DataLoader(sampler.sample_many(SeedBatches(NodeSeeds(np.arange(20)), 10)), graph, {}))
 
 
 def test_a_pyg_model_learns_from_stored_features_by_a_neighbor_loader(tmp_path: Path) -> None:

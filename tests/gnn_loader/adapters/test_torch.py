@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from tests.gnn_loader.adapters.graphs import random_graph
-from tests.gnn_loader.adapters.test_pyg import planned
+from tests.gnn_loader.adapters.minibatches import planned
 from torch.utils.data import DataLoader
 
 from outcrop.errors import InvalidArgument
