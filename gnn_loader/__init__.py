@@ -9,18 +9,7 @@ from outcrop.gnn_loader.explain import PlanReport
 from outcrop.gnn_loader.features import FeatureStatistics, FeatureTable
 from outcrop.gnn_loader.fresh import FreshEpoch, FreshLoader, FreshSource, FreshStatistics
 from outcrop.gnn_loader.graph import EdgeStatistics, Graph, GraphStatistics
-from outcrop.gnn_loader.loader import PlannedLoader
-from outcrop.gnn_loader.loader_statistics import LoaderStatistics, StreamCounts
-from outcrop.gnn_loader.minibatch import Minibatch, SampledLayer
-from outcrop.gnn_loader.online import OnlineLoader
-from outcrop.gnn_loader.online_run import OnlineOptions, OnlineStatistics
-from outcrop.gnn_loader.plan import Plan
-from outcrop.gnn_loader.plan_input import PlanOptions, PlanTable
-from outcrop.gnn_loader.plan_layout import PlanLayout, PlannedStream
-from outcrop.gnn_loader.planner import Planner
-from outcrop.gnn_loader.sampler import NeighborSampler, SamplerOptions, SamplerStatistics
-from outcrop.gnn_loader.seeds import EdgeSeeds, NodeSeeds, SeedBatches
-from outcrop.gnn_loader.sources import (
+from outcrop.gnn_loader.imports.sources import (
     ArrayEdges,
     ArrayRows,
     CscEdgeArrays,
@@ -30,6 +19,17 @@ from outcrop.gnn_loader.sources import (
     homogeneous,
     source_identity,
 )
+from outcrop.gnn_loader.loader import PlannedLoader
+from outcrop.gnn_loader.loader_statistics import LoaderStatistics, StreamCounts
+from outcrop.gnn_loader.minibatch import Minibatch, SampledLayer
+from outcrop.gnn_loader.online import OnlineLoader
+from outcrop.gnn_loader.online_run import OnlineOptions, OnlineStatistics
+from outcrop.gnn_loader.plan import Plan
+from outcrop.gnn_loader.plan_layout import PlanLayout, PlannedStream
+from outcrop.gnn_loader.planning.plan_input import PlanOptions, PlanTable
+from outcrop.gnn_loader.planning.planner import Planner
+from outcrop.gnn_loader.sampler import NeighborSampler, SamplerOptions, SamplerStatistics
+from outcrop.gnn_loader.seeds import EdgeSeeds, NodeSeeds, SeedBatches
 from outcrop.gnn_loader.topology import ArrayGraph
 from outcrop.gnn_loader.verify import PlanProblems
 

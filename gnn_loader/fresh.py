@@ -27,12 +27,12 @@ from outcrop.gnn_loader.loader import PlannedLoader
 from outcrop.gnn_loader.loader_statistics import LoaderStatistics
 from outcrop.gnn_loader.minibatch import Minibatch
 from outcrop.gnn_loader.plan import Plan
-from outcrop.gnn_loader.plan_input import PlanOptions, PlanTable
-from outcrop.gnn_loader.planner import Planner
-from outcrop.gnn_loader.recipes import CarriedCache
+from outcrop.gnn_loader.planning.plan_input import PlanOptions, PlanTable
+from outcrop.gnn_loader.planning.planner import Planner
+from outcrop.gnn_loader.planning.recipes import CarriedCache
+from outcrop.gnn_loader.planning.trace import Epochs
 from outcrop.gnn_loader.sampler import NeighborSampler
 from outcrop.gnn_loader.seeds import SeedBatches
-from outcrop.gnn_loader.trace import Epochs
 from outcrop.jobs import Job
 from outcrop.store import Root
 from outcrop.types import Progress

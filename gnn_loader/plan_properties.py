@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from outcrop.errors import UnsupportedFormat
-from outcrop.gnn_loader.schedule import MissCurve
+from outcrop.gnn_loader.planning.schedule import MissCurve
 from outcrop.gnn_loader.seeds import NodeSeeds, Seeds
 from outcrop.types import EdgeType
 

@@ -22,7 +22,7 @@ from minibatch_trace import Keys, Trace, make_trace
 from peers import PEERS, peer_misses
 
 from outcrop import native
-from outcrop.gnn_loader.schedule import rows_to_pin
+from outcrop.gnn_loader.planning.schedule import rows_to_pin
 
 if sys.version_info >= (3, 11):
     import tomllib

@@ -4,7 +4,7 @@
 // The source is read once, from its first wanted row to its last, in long checked reads, several in flight. Each
 // stream's rows gather in memory; when memory is full the stream that has most is written, so runs are as long as the
 // memory allows (twice memory / streams on average). A distribution sort: with more streams than runs of a useful
-// length fit, distribute to groups of streams first, then group by group (gnn_loader/pack.py).
+// length fit, distribute to groups of streams first, then group by group (gnn_loader/planning/pack.py).
 #pragma once
 
 #include <cstddef>

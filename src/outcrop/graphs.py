@@ -9,8 +9,8 @@ from typing import Any
 from outcrop.connection import Connection
 from outcrop.errors import AlreadyExists, CorruptFile, InvalidArgument
 from outcrop.gnn_loader import FeatureTable, Graph, as_graph_source, as_row_source, source_identity
-from outcrop.gnn_loader.feature_import import import_features
-from outcrop.gnn_loader.graph_import import import_graph
+from outcrop.gnn_loader.imports.feature_import import import_features
+from outcrop.gnn_loader.imports.graph_import import import_graph
 from outcrop.jobs import Job
 from outcrop.store import Accountant, Manifest, ObjectRecord, VersionWriter
 from outcrop.types import Progress

@@ -8,7 +8,8 @@ import sys
 import numpy as np
 
 import outcrop
-from outcrop.gnn_loader import ArrayEdges, ArrayRows, GraphArrays, feature_import
+from outcrop.gnn_loader import ArrayEdges, ArrayRows, GraphArrays
+from outcrop.gnn_loader.imports import feature_import
 
 NODES, EDGES, DIM = 20_000, 300_000, 700
 TYPES = {("node", "a", "node"): "src", ("node", "b", "node"): "dst"}

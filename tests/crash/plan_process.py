@@ -8,7 +8,7 @@ import sys
 import numpy as np
 
 import outcrop
-from outcrop.gnn_loader import pack, trace
+from outcrop.gnn_loader.planning import pack, trace
 from outcrop.types import Progress
 
 NODES, DEGREE, ROW_BYTES = 12_000, 8, 2000

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 import outcrop
 from outcrop.errors import Cancelled, CorruptFile, InvalidArgument, NotFound
 from outcrop.gnn_loader import ArrayRows, FeatureTable, features
-from outcrop.gnn_loader.feature_import import import_features
+from outcrop.gnn_loader.imports.feature_import import import_features
 from outcrop.store import Accountant, Root
 
 # Below, at and above a page; dividing it or not.

@@ -10,9 +10,9 @@ from tests.gnn_loader.edge_oracle import EXTRAS, check, expected_csc, random_edg
 
 from outcrop.errors import Cancelled, InvalidArgument, NotFound
 from outcrop.gnn_loader import ArrayEdges, CscEdgeArrays, Graph, GraphArrays, homogeneous
-from outcrop.gnn_loader.edge_columns import EdgeShape
-from outcrop.gnn_loader.edge_sort import EdgeSort
-from outcrop.gnn_loader.graph_import import import_graph
+from outcrop.gnn_loader.imports.edge_columns import EdgeShape
+from outcrop.gnn_loader.imports.edge_sort import EdgeSort
+from outcrop.gnn_loader.imports.graph_import import import_graph
 from outcrop.store import Accountant, Root
 from outcrop.types import NODE_TO_NODE, CscArrays, EdgeBatch
 

@@ -6,8 +6,8 @@ from tests.gnn_loader.edge_oracle import check, expected_csc, random_edges, unso
 
 from outcrop.errors import NotFound, StorageFailure
 from outcrop.gnn_loader import ArrayRows, FeatureTable, Graph, GraphArrays
-from outcrop.gnn_loader.feature_import import import_features
-from outcrop.gnn_loader.graph_import import import_graph
+from outcrop.gnn_loader.imports.feature_import import import_features
+from outcrop.gnn_loader.imports.graph_import import import_graph
 from outcrop.store import Accountant, Root, os_calls
 
 TYPES = [("a", "to", "b"), ("b", "to", "a")]

@@ -9,7 +9,7 @@ import pytest
 
 from outcrop import native
 from outcrop.errors import Cancelled, ResourceExhausted
-from outcrop.gnn_loader.pack import LogPacker, Misses, choose_groups, temporary_bytes
+from outcrop.gnn_loader.planning.pack import LogPacker, Misses, choose_groups, temporary_bytes
 from outcrop.store import Accountant, BlockWriter, FileEntry, StorageReader
 from outcrop.types import AnyArray
 

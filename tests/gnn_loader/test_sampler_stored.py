@@ -11,7 +11,7 @@ from tests.gnn_loader.test_sampler import same
 from outcrop.embedded import Database
 from outcrop.errors import CorruptFile
 from outcrop.gnn_loader import ArrayGraph, NeighborSampler, NodeSeeds
-from outcrop.gnn_loader.sources import CscEdgeArrays, GraphArrays
+from outcrop.gnn_loader.imports.sources import CscEdgeArrays, GraphArrays
 
 
 def store(database: Database, graph: ArrayGraph) -> None:

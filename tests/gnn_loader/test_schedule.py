@@ -9,7 +9,7 @@ import pytest
 
 from outcrop import native
 from outcrop.errors import InvalidArgument, StorageFailure
-from outcrop.gnn_loader.schedule import MissCurve, NextUseFile, miss_curve, rows_to_pin, share_memory
+from outcrop.gnn_loader.planning.schedule import MissCurve, NextUseFile, miss_curve, rows_to_pin, share_memory
 from outcrop.types import UInt32Array
 
 

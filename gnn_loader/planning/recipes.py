@@ -14,9 +14,9 @@ import numpy as np
 
 from outcrop import native
 from outcrop.gnn_loader.plan_layout import OFFSETS, RECORDS
-from outcrop.gnn_loader.schedule import NextUseFile, rows_to_pin
+from outcrop.gnn_loader.planning.schedule import NextUseFile, rows_to_pin
+from outcrop.gnn_loader.planning.trace import Trace
 from outcrop.gnn_loader.scores import access_counts, ranked
-from outcrop.gnn_loader.trace import Trace
 from outcrop.store import BlockWriter, FileEntry, os_calls, save_array, write_atomically
 from outcrop.store.format.block_file import BLOCK_BYTES
 from outcrop.types import Int64Array, UInt32Array

@@ -6,8 +6,8 @@ from types import TracebackType
 
 import numpy as np
 
-from outcrop.gnn_loader.edge_columns import Edges, EdgeShape
 from outcrop.gnn_loader.graph import EDGE_IDS, INDICES, INDPTR, TIMES, WEIGHTS, Column, EdgeLayout, file_name
+from outcrop.gnn_loader.imports.edge_columns import Edges, EdgeShape
 from outcrop.store import BlockWriter, FileEntry
 from outcrop.types import UInt32Array, row_ranges
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from outcrop.gnn_loader.edge_columns import Edges, EdgeShape, check_columns, checked_edges, edges_of, part_of
+from outcrop.gnn_loader.imports.edge_columns import Edges, EdgeShape, check_columns, checked_edges, edges_of, part_of
 from outcrop.store import SortedRuns, write_atomically
 from outcrop.types import AnyArray, CooEdges, Int64Array, row_ranges
 

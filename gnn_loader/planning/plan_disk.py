@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from outcrop.errors import ResourceExhausted
-from outcrop.gnn_loader.pack import Misses
-from outcrop.gnn_loader.recipes import Scheduled
+from outcrop.gnn_loader.planning.pack import Misses
+from outcrop.gnn_loader.planning.recipes import Scheduled
 from outcrop.store import format_bytes
 from outcrop.store.format.block_file import file_size_bytes
 

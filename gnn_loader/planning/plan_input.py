@@ -12,9 +12,9 @@ from outcrop.errors import InvalidArgument, ResourceExhausted
 from outcrop.gnn_loader.features import FeatureTable
 from outcrop.gnn_loader.graph import Graph
 from outcrop.gnn_loader.plan_properties import seeds_fingerprint
-from outcrop.gnn_loader.recipes import CarriedCache
+from outcrop.gnn_loader.planning.recipes import CarriedCache
+from outcrop.gnn_loader.planning.trace import Epochs
 from outcrop.gnn_loader.sampler import NeighborSampler
-from outcrop.gnn_loader.trace import Epochs
 from outcrop.store import format_bytes
 
 

@@ -9,8 +9,8 @@ from typing import Any, Literal
 import numpy as np
 
 from outcrop.errors import InvalidArgument
-from outcrop.gnn_loader.edge_columns import Edges, EdgeShape, checked_edges
-from outcrop.gnn_loader.edge_sort import EdgeSort
+from outcrop.gnn_loader.imports.edge_columns import Edges, EdgeShape, checked_edges
+from outcrop.gnn_loader.imports.edge_sort import EdgeSort
 from outcrop.types import CscArrays, EdgeBatch, Int64Array, row_ranges
 
 # Places of indptr that are read at once.

@@ -12,17 +12,17 @@ import numpy as np
 
 from outcrop.gnn_loader.features import FeatureTable
 from outcrop.gnn_loader.graph import Graph
-from outcrop.gnn_loader.pack import LogPacker, Misses, choose_groups, temporary_bytes
-from outcrop.gnn_loader.plan_costs import StageCosts
-from outcrop.gnn_loader.plan_disk import DiskBudget
-from outcrop.gnn_loader.plan_input import PlanInput, PlanOptions, PlanTable
 from outcrop.gnn_loader.plan_properties import (
     CurvePoints,
     PlanCost,
     PlanProperties,
     StreamProperties,
 )
-from outcrop.gnn_loader.recipes import (
+from outcrop.gnn_loader.planning.pack import LogPacker, Misses, choose_groups, temporary_bytes
+from outcrop.gnn_loader.planning.plan_costs import StageCosts
+from outcrop.gnn_loader.planning.plan_disk import DiskBudget
+from outcrop.gnn_loader.planning.plan_input import PlanInput, PlanOptions, PlanTable
+from outcrop.gnn_loader.planning.recipes import (
     CachedStream,
     CarriedCache,
     Scheduled,
@@ -33,9 +33,9 @@ from outcrop.gnn_loader.recipes import (
     schedule_trace,
     scheduled_before,
 )
+from outcrop.gnn_loader.planning.schedule import MissCurve, miss_curve, share_memory
+from outcrop.gnn_loader.planning.trace import Epochs, Trace, forget_trace, sample_trace
 from outcrop.gnn_loader.sampler import NeighborSampler
-from outcrop.gnn_loader.schedule import MissCurve, miss_curve, share_memory
-from outcrop.gnn_loader.trace import Epochs, Trace, forget_trace, sample_trace
 from outcrop.store import Accountant, FileEntry, Manifest, StorageReader, VersionWriter, write_atomically
 from outcrop.types import Progress, UInt32Array
 
