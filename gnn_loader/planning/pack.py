@@ -134,6 +134,9 @@ class LogPacker:
         note = self._scratch / _NOTE
         self._state = json.loads(note.read_text()) if note.exists() else {}
         if "log" not in self._state:
+            if self._state.get("groups") != self._groups.tolist():
+                # Begun with another memory, and so in other groups: how far those came means nothing here.
+                self._state = {"groups": self._groups.tolist()}
             if self.num_groups == 1:
                 self._pack_from_table(tick)
             else:

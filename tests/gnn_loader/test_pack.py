@@ -155,6 +155,23 @@ def test_packing_that_dies_at_random_notes_goes_on(tmp_path: Path, seed: int, ru
     assert np.array_equal(problem.packed(entry), problem.expected())
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_packing_that_goes_on_with_another_memory_is_right_too(tmp_path: Path, seed: int) -> None:
+    problem = Problem(tmp_path, 700, 3000, 30, seed=seed)
+    chance = np.random.default_rng(seed)
+
+    for notes_to_live in (int(chance.integers(1, 8)), int(chance.integers(1, 8))):
+        life = {"notes_to_live": notes_to_live, "dies_before": False}
+        packer = type("Packer", (MortalPacker,), life)
+        with pytest.raises(Cancelled):
+            problem.pack(packer=packer, run_bytes=200_000, checkpoint_bytes=300_000)
+        with pytest.raises(Cancelled):
+            problem.pack(packer=packer, memory_bytes=3 * MEMORY // 2, run_bytes=1, checkpoint_bytes=300_000)
+    entry, _ = problem.pack(memory_bytes=16 << 20)
+
+    assert np.array_equal(problem.packed(entry), problem.expected())
+
+
 def test_a_finished_log_is_not_packed_again(tmp_path: Path) -> None:
     problem = Problem(tmp_path, 512, 1000, 5, seed=6)
     first, _ = problem.pack()
