@@ -7,9 +7,8 @@ from typing import Any
 
 from outcrop.embedded import Database
 from outcrop.errors import InvalidArgument
-from outcrop.gnn_loader import FeatureTable, Graph
+from outcrop.gnn_loader import FeatureTable, Graph, OnlineOptions
 from outcrop.gnn_loader.fetch_loader import FetchLoader
-from outcrop.gnn_loader.online import OnlineLoader
 from outcrop.gnn_loader.sampler import NeighborSampler
 from outcrop.gnn_loader.seeds import NodeSeeds, SeedBatches
 from outcrop.types import Int64Array
@@ -69,8 +68,15 @@ def _fetch(source: Source, choice: Choice) -> Iterator[Any]:
 
 
 def _online(source: Source, choice: Choice) -> AbstractContextManager[Any]:
-    sampler, batches = choice.sampler(source.graph), choice.batches(source.train)
-    return OnlineLoader(sampler, batches, {source.table: source.features}, cache_memory=choice.cache_memory)
+    return source.database.online_loader(
+        graph=source.graph_name,
+        features=source.table,
+        seeds=source.train,
+        fanouts=choice.fanouts,
+        options=OnlineOptions(cache_memory=choice.cache_memory),
+        batch_size=choice.batch_size,
+        seed=choice.seed,
+    )
 
 
 @contextmanager

@@ -152,6 +152,7 @@ class Bench:
             "name": name,
             "seconds": seconds,
             "missed_bytes": int(report.streams[0].rows_missed) * row_bytes,
+            "pinned_bytes": report.streams[0].pinned_rows * row_bytes,
             "cost": asdict(report.cost),
             "disk_bytes": report.disk_bytes,
             "accesses": sum(len(rows) for rows in trace),
