@@ -24,6 +24,12 @@ def main() -> None:
     task = json.loads(sys.argv[1])
     paths = {name: Path(task["workload"][name]) for name in ("folder", "root", "scratch")}
     workload = Workload(**{**task["workload"], **paths, "fanouts": tuple(task["workload"]["fanouts"])})
+    if task.get("train"):
+        import training  # imports torch's optimisers and DGL's layers, which loading does without
+
+        epochs = training.TRAINERS[task["system"]](workload, task["epochs"])
+        print(json.dumps({"system": task["system"], "training": epochs}))
+        return
     group = None if task["group"] is None else cgroup.Group(Path(task["group"]))
     if group is not None:
         group.enter()

@@ -15,18 +15,18 @@ class Planned(System):
 
     def open_rows(self) -> None:
         self._database = outcrop.connect(self.workload.root, read_only=True)
-        self._loader = self._database.plan(self.workload.plan).loader()
+        self.loader = self._database.plan(self.workload.plan).loader()
 
     def epoch(self, number: int) -> Iterator[Minibatch]:
-        for minibatch in self._loader:
+        for minibatch in self.loader:
             nodes = torch.from_numpy(minibatch.nodes["node"])
             yield nodes, torch.from_numpy(minibatch.features["bench"])
 
     def read_bytes(self) -> int | None:
-        return self._loader.statistics().device_bytes
+        return self.loader.statistics().device_bytes
 
     def close(self) -> None:
-        self._loader.close()
+        self.loader.close()
         self._database.close()
 
 

@@ -36,7 +36,7 @@ class _DglSampler:
         indptr = torch.from_numpy(np.load(workload.folder / "indptr.npy").astype(np.int64))
         indices = torch.from_numpy(np.load(workload.folder / "indices.npy").astype(np.int64))
         self.graph = dgl.graph(("csc", (indptr, indices, torch.empty(0, dtype=torch.int64))))
-        self._seeds = torch.from_numpy(np.load(workload.folder / "train_idx.npy").astype(np.int64))
+        self.seeds = torch.from_numpy(np.load(workload.folder / "train_idx.npy").astype(np.int64))
         self._workload = workload
 
     def epoch(self, number: int) -> Iterator[Any]:
@@ -44,7 +44,7 @@ class _DglSampler:
         dgl.seed(number)
         sampler = dgl.dataloading.NeighborSampler(list(self._workload.fanouts))
         size = self._workload.batch_size
-        return iter(dgl.dataloading.DataLoader(self.graph, self._seeds, sampler, batch_size=size, shuffle=True))
+        return iter(dgl.dataloading.DataLoader(self.graph, self.seeds, sampler, batch_size=size, shuffle=True))
 
 
 class _Dgl(System):
@@ -60,8 +60,19 @@ class _Dgl(System):
         raise NotImplementedError
 
     def epoch(self, number: int) -> Iterator[Minibatch]:
-        for nodes, _, _ in self._sampler.epoch(number):
-            yield nodes, self._features[nodes]
+        for nodes, _, _ in self.batches(number):
+            yield nodes, self.rows(nodes)
+
+    @property
+    def num_seeds(self) -> int:
+        return len(self._sampler.seeds)
+
+    def batches(self, number: int) -> Iterator[Any]:
+        """Yield (input nodes, seeds, blocks) of each minibatch."""
+        return self._sampler.epoch(number)
+
+    def rows(self, nodes: torch.Tensor) -> torch.Tensor:
+        return self._features[nodes]
 
 
 class DglInMemory(_Dgl):

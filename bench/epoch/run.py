@@ -40,6 +40,7 @@ HERE = Path(__file__).parent
 # Minibatches that a system has in memory besides the rows it keeps between them: with the consumer, and on their way.
 # Three threads ahead of the consumer, with two in each queue, hold more of them; a memory map holds one and the next.
 _IN_FLIGHT = {"DGL memory-mapped": 2, "DiskGNN's way": 8}
+_TRAINED = ("outcrop planned", "DGL in memory")
 _SLACK_BYTES = 64 << 20  # stacks of threads, allocators, libraries that load late
 _PEERS = ("DGL in memory", "DGL memory-mapped", "DiskGNN's way")
 Record = dict[str, Any]
@@ -72,6 +73,7 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--mapped-batches", type=int, default=3, help="minibatches of the memory-mapped peer; 0: all")
     parser.add_argument("--pack-memory", default="256MiB")
     parser.add_argument("--peers", default=",".join(_PEERS), help="by comma; empty for none")
+    parser.add_argument("--train", action="store_true", help="also with a small GraphSAGE, without limits of memory")
     parser.add_argument("--no-limit", action="store_true", help="where control groups cannot be made")
     parser.add_argument("--small", action="store_true", help="seconds, on little: shows that it runs")
     parser.add_argument("--out", type=Path, help="folder for epoch.json and epoch.png")
@@ -99,6 +101,7 @@ class Bench:
         for share in shares:
             plans.append(self._plan(share))
             records += self._measure_share(share, plans[-1])
+        trained = [self._train(name, plans[-1]) for name in _TRAINED] if self.arguments.train else []
         device = native.probe_device(str(max(self.root.rglob("*.blk"), key=lambda p: p.stat().st_size)), 4.0)
         return {
             "environment": environment.describe(self.root),
@@ -107,6 +110,7 @@ class Bench:
             "device": {"iops": device.iops, "sequential_bytes_per_s": device.sequential_bytes_per_s},
             "plans": plans,
             "records": records,
+            "trained": trained,
         }
 
     def _make_graph(self) -> None:
@@ -172,9 +176,12 @@ class Bench:
         names = ["outcrop planned", *(name for name in self.peers if name != "DGL in memory")]
         return [self._child(name, share, plan["name"], allowance(name)) for name in names]
 
-    def _child(self, system: str, share: float, plan: str, allowance_bytes: int | None) -> Record:
-        print(f"{system}, {share:.0%} of the rows in memory ...", file=sys.stderr)
-        mapped = system == "DGL memory-mapped"
+    def _train(self, system: str, plan: Record) -> Record:
+        print(f"{system}, with GraphSAGE ...", file=sys.stderr)
+        epochs = 1 if self.arguments.small else 2
+        return self._run_child(self._task(system, plan["share"], plan["name"], train=True, epochs=epochs))
+
+    def _task(self, system: str, share: float, plan: str, **more: Any) -> Record:
         workload = {
             "folder": str(self.folder),
             "root": str(self.root),
@@ -184,22 +191,32 @@ class Bench:
             "batch_size": self.workload["batch_size"],
             "cache_rows": int(share * self.workload["nodes"]),
         }
+        return {"system": system, "workload": workload, "train": False, **more}
+
+    def _child(self, system: str, share: float, plan: str, allowance_bytes: int | None) -> Record:
+        print(f"{system}, {share:.0%} of the rows in memory ...", file=sys.stderr)
+        mapped = system == "DGL memory-mapped"
         with contextlib.ExitStack() as stack:
             group = None if self.arguments.no_limit else stack.enter_context(cgroup.new_group())
-            task = {
-                "system": system,
-                "workload": workload,
-                "group": None if group is None else str(group.folder),
-                "allowance_bytes": allowance_bytes,
-                "epochs": 1 if mapped else self.arguments.epochs,
-                "batches": self.arguments.mapped_batches or None if mapped else None,
-            }
-            command = [sys.executable, str(HERE / "child.py"), json.dumps(task)]
-            output = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout
-        record = {**json.loads(output.splitlines()[-1]), "share": share}
+            task = self._task(
+                system,
+                share,
+                plan,
+                group=None if group is None else str(group.folder),
+                allowance_bytes=allowance_bytes,
+                epochs=1 if mapped else self.arguments.epochs,
+                batches=self.arguments.mapped_batches or None if mapped else None,
+            )
+            record = {**self._run_child(task), "share": share}
         seconds = ", ".join(f"{epoch['seconds']:.2f}" for epoch in record["epochs"])
         print(f"  epochs: {seconds} s", file=sys.stderr)
         return record
+
+    def _run_child(self, task: Record) -> Record:
+        command = [sys.executable, str(HERE / "child.py"), json.dumps(task)]
+        output = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout
+        found: Record = json.loads(output.splitlines()[-1])
+        return found
 
 
 if __name__ == "__main__":

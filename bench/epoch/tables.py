@@ -30,6 +30,15 @@ def print_result(result: Record) -> None:
     print("|---|---|---|---|---|---|---|---|")
     for record in result["records"]:
         print(f"| {_line(record, result['plans'], bandwidth)} |")
+    if result["trained"]:
+        print("\n| with a small GraphSAGE | epochs, s | of it waiting for minibatches, s | loss |")
+        print("|---|---|---|---|")
+    for record in result["trained"]:
+        columns = [
+            ", ".join(f"{epoch[name]:.{digits}f}" for epoch in record["training"])
+            for name, digits in (("seconds", 1), ("waited_seconds", 2), ("loss", 3))
+        ]
+        print(f"| {record['system']} | {' | '.join(columns)} |")
 
 
 def _line(record: Record, plans: list[Record], bandwidth: float) -> str:

@@ -90,7 +90,16 @@ def _run(bench: str, *arguments: str) -> str:
 def epoch(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     pytest.importorskip("dgl")
     out = tmp_path_factory.mktemp("out")
-    arguments = ("--small", "--no-limit", "--json", "--peers", "DGL in memory,DiskGNN's way", "--out", str(out))
+    arguments = (
+        "--small",
+        "--no-limit",
+        "--train",
+        "--json",
+        "--peers",
+        "DGL in memory,DiskGNN's way",
+        "--out",
+        str(out),
+    )
     found: dict[str, Any] = json.loads(_run("epoch", *arguments))
     assert found == json.loads((out / "epoch.json").read_text())
     return found
@@ -105,8 +114,17 @@ def test_every_system_loads_whole_epochs_of_about_as_many_rows(epoch: dict[str, 
         assert all(0.9 * wanted < found < 1.1 * wanted for found in rows[system])
 
 
-def test_a_plan_misses_what_the_reference_misses(epoch: dict[str, Any]) -> None:
+def test_a_plan_misses_no_more_than_the_reference(epoch: dict[str, Any]) -> None:
     plan, ours = epoch["plans"][0], next(r for r in epoch["records"] if r["system"] == "outcrop planned")
 
-    assert plan["missed_bytes"] == plan["belady_bytes"]
-    assert all(e["read_bytes"] >= plan["belady_bytes"] for e in ours["epochs"])
+    # A cache whose hottest rows are there from the start misses no more than the best one that begins empty.
+    assert 0.5 * plan["belady_bytes"] < plan["missed_bytes"] <= plan["belady_bytes"]
+    assert plan["missed_bytes"] + plan["pinned_bytes"] >= plan["belady_bytes"]
+    assert all(e["read_bytes"] >= plan["missed_bytes"] for e in ours["epochs"])
+
+
+def test_a_model_learns_from_planned_minibatches_as_from_those_in_memory(epoch: dict[str, Any]) -> None:
+    losses = {r["system"]: r["training"][-1]["loss"] for r in epoch["trained"]}
+
+    assert set(losses) == {"outcrop planned", "DGL in memory"}
+    assert all(0 < loss < 3 for loss in losses.values())
