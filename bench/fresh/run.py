@@ -34,6 +34,8 @@ def main() -> None:
     workload = tomllib.loads(Path(__file__).with_name("workload.toml").read_text())
     small = workload.pop("small")
     workload |= small if arguments.small else {}
+    if arguments.folder is not None:
+        Path(arguments.folder).mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=arguments.folder) as scratch:
         folder = arguments.graph or _generate(Path(scratch) / "graph", workload)
         with outcrop.connect(Path(scratch) / "root", memory="2GiB", threads=arguments.threads) as database:
