@@ -18,12 +18,12 @@ from typing import Any
 
 import numpy as np
 
-sys.path.append(str(Path(__file__).resolve().parents[1]))
+sys.path += [str(folder) for folder in Path(__file__).resolve().parents[1:3]]
 
 import cgroup
 import environment
 import tables
-from belady import belady_misses, static_misses
+from tests.belady import belady_misses, static_misses
 
 import outcrop
 from outcrop import native
@@ -161,8 +161,8 @@ class Bench:
             "disk_bytes": report.disk_bytes,
             "accesses": sum(len(rows) for rows in trace),
             "largest_bytes": max(len(rows) for rows in trace) * row_bytes,
-            "belady_bytes": sum(belady_misses(trace, num_rows, rows)) * row_bytes,
-            "static_bytes": (sum(static_misses(trace, num_rows, rows)) + rows) * row_bytes,
+            "belady_bytes": belady_misses(trace, num_rows, rows) * row_bytes,
+            "static_bytes": (static_misses(trace, num_rows, rows) + rows) * row_bytes,
         }
 
     def _measure_in_memory(self) -> Record:
