@@ -63,7 +63,7 @@ def main() -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--small", action="store_true", help="a small graph, to see that everything runs")
-    parser.add_argument("--graph", type=Path, help="a folder of `outcrop dataset make-graph`; made when there is none")
+    parser.add_argument("--graph", type=Path, help="a folder of `outcrop graph make`; made when there is none")
     parser.add_argument("--folder", type=Path, help="on the device to measure; by default the system's temporary one")
     parser.add_argument("--shares", type=float, nargs="+", help="of memory, instead of the workload's")
     parser.add_argument("--threads", type=int, default=1, help="of the sampler")
