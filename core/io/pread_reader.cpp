@@ -115,6 +115,7 @@ class PreadQueue final : public ReadQueue {
       : capacity_(capacity), files_(std::move(files)), pool_(std::move(pool)) {}
 
   ~PreadQueue() override {
+    if (getpid() != process_) return;  // what is in flight is the parent's
     std::unique_lock lock(inbox_.mutex);
     sleep_until(in_flight_, lock);
   }
@@ -149,6 +150,7 @@ class PreadQueue final : public ReadQueue {
     inbox_.wanted = 0;
   }
 
+  const pid_t process_ = getpid();
   const size_t capacity_;
   const std::shared_ptr<FileTable> files_;
   const std::shared_ptr<Pool> pool_;
@@ -158,11 +160,17 @@ class PreadQueue final : public ReadQueue {
   std::vector<Task> tasks_;
 };
 
+// A forked child has none of the pool's threads, and would wait for them: there the pool is left as it is.
+void end_in_own_process(Pool* pool, pid_t process) {
+  if (getpid() == process) delete pool;
+}
+
 class PreadReader final : public BlockReader {
  public:
   explicit PreadReader(const ReaderOptions& options)
       : BlockReader(ReaderKind::pread, options, false),
-        pool_(std::make_shared<Pool>(options.num_threads, options.faults, counters_)) {}
+        pool_(new Pool(options.num_threads, options.faults, counters_),
+              [process = getpid()](Pool* pool) { end_in_own_process(pool, process); }) {}
 
   std::unique_ptr<ReadQueue> make_queue(BufferArena*) override {
     return std::make_unique<PreadQueue>(options_.queue_depth, files_, pool_);

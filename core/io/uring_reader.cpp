@@ -10,6 +10,7 @@
 #ifdef OUTCROP_HAVE_LIBURING
 
 #include <liburing.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <array>
@@ -59,6 +60,7 @@ class UringQueue final : public ReadQueue {
   }
 
   ~UringQueue() override {
+    if (getpid() != process_) return;  // the ring's memory is shared with the parent, whose reads these are
     std::array<ReadCompletion, 64> ignored;
     while (in_flight() > 0) wait(1, ignored);
     io_uring_queue_exit(&ring_);
@@ -211,6 +213,7 @@ class UringQueue final : public ReadQueue {
   }
 
   const std::shared_ptr<ReadFaults> faults_;
+  const pid_t process_ = getpid();
   const std::shared_ptr<FileTable> files_;
   const std::shared_ptr<ReadCounters> counters_;
   io_uring ring_{};

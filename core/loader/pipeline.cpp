@@ -93,8 +93,10 @@ uint64_t Pipeline::buffer_bytes(const std::vector<Assembler>& assemblers, const 
 
 void Pipeline::close() {
   if (getpid() != process_) {
-    // A fork has no threads to join, and what they held locked stays so: what is left here is lost memory.
+    // A fork has no threads to join, and what they held locked or waited for stays so: destroying it would wait for
+    // ever. What is left here is lost memory.
     new std::vector<std::thread>(std::move(threads_));
+    new std::shared_ptr<SlotRing>(ring_);
     return;
   }
   ring_->stop();

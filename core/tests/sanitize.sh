@@ -37,8 +37,10 @@ python() {
     echo "== Python tests of the core: address, undefined"
     site=$PWD/build/sanitize/site
     python3 -m pip install -q --no-build-isolation --no-deps --upgrade --target "$site" \
-        -C build-dir=build/sanitize/python -C cmake.build-type=RelWithDebInfo -C install.strip=false \
-        -C cmake.define.CMAKE_CXX_COMPILER="$CXX" -C cmake.define.OUTCROP_SANITIZE=address,undefined .
+        --config-settings build-dir=build/sanitize/python --config-settings cmake.build-type=RelWithDebInfo \
+        --config-settings install.strip=false \
+        --config-settings cmake.define.CMAKE_CXX_COMPILER="$CXX" \
+        --config-settings cmake.define.OUTCROP_SANITIZE=address,undefined .
     # An editable install, if there is one, would be found first.
     echo "import sys; sys.meta_path[:] = [f for f in sys.meta_path if 'editable' not in type(f).__module__]" \
         >"$site/sitecustomize.py"
