@@ -1,28 +1,13 @@
 """Real importing processes are killed at random moments. A graph and its features are old or new, always whole."""
 
-import importlib.util
 import random
-import subprocess
-import sys
-import time
-from pathlib import Path
 
 import numpy as np
 import pytest
+from tests.crash import import_process as importing
+from tests.crash.killing import lines_until_killed
 
 import outcrop
-
-HERE = Path(__file__).parent
-
-
-def load(name):
-    spec = importlib.util.spec_from_file_location(name, HERE / f"{name}.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-importing = load("import_process")
 
 
 @pytest.fixture
@@ -34,15 +19,7 @@ def seed():
 
 def import_and_kill(path, delay_s):
     """Run an importer, kill it `delay_s` after it began; return the versions that were there, by kind."""
-    with subprocess.Popen(
-        [sys.executable, str(HERE / "import_process.py"), str(path)], stdout=subprocess.PIPE, text=True
-    ) as process:
-        assert process.stdout is not None
-        assert process.stdout.readline() == "ready\n"
-        time.sleep(delay_s)
-        assert process.poll() is None
-        process.kill()
-        lines = [line.split() for line in process.stdout.read().split("\n")[:-1]]
+    lines = lines_until_killed("import_process.py", path, delay_s)
     print(f"killed after {lines[-1] if lines else 'nothing'}")
     return {kind: int(version) for word, kind, version in lines if word == "there"}
 

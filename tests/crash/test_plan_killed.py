@@ -1,28 +1,13 @@
 """Real processes that make plans are killed at random moments. A plan is the old one or the new one, always whole."""
 
-import importlib.util
 import random
-import subprocess
-import sys
-import time
-from pathlib import Path
 
 import numpy as np
 import pytest
+from tests.crash import plan_process as planning
+from tests.crash.killing import lines_until_killed
 
 import outcrop
-
-HERE = Path(__file__).parent
-
-
-def load(name):
-    spec = importlib.util.spec_from_file_location(name, HERE / f"{name}.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-planning = load("plan_process")
 
 
 @pytest.fixture
@@ -34,15 +19,7 @@ def seed():
 
 def plan_and_kill(path, delay_s):
     """Run a planner, kill it `delay_s` after it began; return the last version that was there, and its last stage."""
-    with subprocess.Popen(
-        [sys.executable, str(HERE / "plan_process.py"), str(path)], stdout=subprocess.PIPE, text=True
-    ) as process:
-        assert process.stdout is not None
-        assert process.stdout.readline() == "ready\n"
-        time.sleep(delay_s)
-        assert process.poll() is None
-        process.kill()
-        lines = [line.split() for line in process.stdout.read().split("\n")[:-1]]
+    lines = lines_until_killed("plan_process.py", path, delay_s)
     there = [int(words[1]) for words in lines if words[0] == "there"]
     stages = [words[1] for words in lines if words[0] == "stage"]
     return there[-1] if there else 0, stages[-1] if stages else "begin"
