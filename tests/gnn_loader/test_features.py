@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from tests.readers import skip_without
 
 import outcrop
 from outcrop.errors import Cancelled, CorruptFile, InvalidArgument, NotFound
@@ -52,6 +53,7 @@ def test_rows_of_any_width_come_back_bit_by_bit(table, width, seed):
 @pytest.mark.parametrize("width", [4, 4100])
 @pytest.mark.parametrize("reader", ["io_uring", "pread", "memory"])
 def test_every_reader_gives_the_same_rows(tmp_path, width, reader, seed):
+    skip_without(reader)
     rows = rows_of(width, 200, seed)
     with outcrop.connect(tmp_path / "r", reader=reader) as database:
         database.import_features("x", rows).wait()

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from tests.gnn_loader.plan_files import MadePlan, Table, make_plan, random_graph, raw_table, typed_graph
+from tests.readers import skip_without
 
 from outcrop import native
 from outcrop.errors import CorruptFile, InvalidArgument, NotFound, ResourceExhausted
@@ -74,8 +75,7 @@ def check_all(loader: PlannedLoader, plan: MadePlan, tables: dict[str, Table], p
 @pytest.mark.parametrize("reader", ["io_uring", "pread", "memory"])
 @pytest.mark.parametrize("row_bytes", [4, 20, 400, 512, 1000, 4096, 6000, 34000])
 def test_rows_of_every_width_are_those_of_the_table(tmp_path: Path, row_bytes: int, reader: str) -> None:
-    if reader == "io_uring" and native.BlockReader().kind != "io_uring":
-        pytest.skip("io_uring is not to be had here")
+    skip_without(reader)
     plan, tables = simple_plan(tmp_path, (row_bytes // 4,))
 
     with PlannedLoader(plan.layout, reader=reader) as loader:
