@@ -16,6 +16,7 @@ import os
 import queue
 import shutil
 import threading
+from abc import abstractmethod
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -56,8 +57,8 @@ class _Dgl(System):
     def open_rows(self) -> None:
         self._features = torch.from_numpy(self._array())
 
-    def _array(self) -> Any:
-        raise NotImplementedError
+    @abstractmethod
+    def _array(self) -> Any: ...
 
     def epoch(self, number: int) -> Iterator[Minibatch]:
         for nodes, _, _ in self.batches(number):
