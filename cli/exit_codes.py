@@ -26,6 +26,8 @@ _CODES: tuple[tuple[type[BaseException], ExitCode], ...] = (
     (errors.UnsupportedFormat, ExitCode.CORRUPT),
     (errors.InvalidArgument, ExitCode.USAGE),
     (errors.AlreadyExists, ExitCode.USAGE),
+    (errors.Unauthenticated, ExitCode.DENIED),
+    (errors.PermissionDenied, ExitCode.DENIED),
     (errors.ResourceExhausted, ExitCode.UNAVAILABLE),
     (errors.Unavailable, ExitCode.UNAVAILABLE),
     (errors.Cancelled, ExitCode.INTERRUPTED),

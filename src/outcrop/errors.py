@@ -8,7 +8,10 @@
       UnsupportedFormat  written by a newer or retired version; upgrade
       StorageFailure     the device refused; carries errno                                (also an OSError)
       ResourceExhausted  a stated budget would be exceeded; lower the request or raise the budget
-      Unavailable        busy, locked by another writer, or past the deadline; retry later
+      Unavailable        busy, locked by another writer, overloaded, or unreachable; retry later
+        DeadlineExceeded the time allowed for the call is over; allow more, or ask for less   (also a TimeoutError)
+      Unauthenticated    no API key, or one that is unknown or expired; pass a valid one
+      PermissionDenied   the key's role or scope does not allow the call; ask for another key
       Cancelled          the job was stopped on request; what it finished is kept
 
 Each class has a stable `code`, so that a client can raise the class that the server raised.
@@ -66,9 +69,27 @@ class ResourceExhausted(OutcropError):
 
 
 class Unavailable(OutcropError):
-    """Busy, locked by another writer, or past the deadline. Retry later."""
+    """Busy, locked by another writer, overloaded, or unreachable. Retry later."""
 
     code = "unavailable"
+
+
+class DeadlineExceeded(Unavailable, TimeoutError):
+    """The time allowed for the call is over, and its work was stopped. Allow more time, or ask for less."""
+
+    code = "deadline_exceeded"
+
+
+class Unauthenticated(OutcropError):
+    """The server wants an API key or a certificate, and found none, or one that is unknown or expired."""
+
+    code = "unauthenticated"
+
+
+class PermissionDenied(OutcropError):
+    """The caller is known, but the role or the scope of the key does not allow this call."""
+
+    code = "permission_denied"
 
 
 class Cancelled(OutcropError):

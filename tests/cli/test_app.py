@@ -132,6 +132,9 @@ def test_ctrl_c_ends_with_the_code_that_shells_use(sample: typer.Typer) -> None:
         (errors.StorageFailure(errno.ENOSPC, "disk full"), 5),
         (errors.StorageFailure(errno.EACCES, "not yours"), 6),
         (PermissionError(errno.EPERM, "not yours"), 6),
+        (errors.DeadlineExceeded("50 ms are over"), 5),
+        (errors.Unauthenticated("no key"), 6),
+        (errors.PermissionDenied("a key to read"), 6),
         (errors.Cancelled("stopped"), 130),
     ],
 )
