@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from outcrop import native
+from outcrop.stop import Stop, check, words_of
 from outcrop.store import StoredFile
 from outcrop.types import Float32Array, Int64Array, Neighbors, SearchUsage, UInt8Array
 
@@ -27,13 +28,16 @@ class Chunk:
     bytes: int
 
 
-def search_exact(index: "Index", floats: Float32Array, typed: UInt8Array | None, k: int, threads: int) -> Neighbors:
+def search_exact(
+    index: "Index", floats: Float32Array, typed: UInt8Array | None, k: int, threads: int, stop: Stop | None = None
+) -> Neighbors:
     """Return the k nearest of all stored vectors. floats, typed: queries as `edge.query_rows` makes them."""
     began = time.perf_counter()
     scan = native.ExactScan(index.spec.dtype, index.spec.core_metric, floats, typed, k)
     reads = num_bytes = 0
     for chunk in stored_chunks(index):
-        scan.push(chunk.rows, chunk.ids, threads)
+        check(stop)
+        scan.push(chunk.rows, chunk.ids, threads, words_of(stop))
         reads, num_bytes = reads + chunk.reads, num_bytes + chunk.bytes
     ids = np.empty((len(floats), k), np.int64)
     found = np.empty((len(floats), k), np.float32)

@@ -23,6 +23,7 @@ from outcrop.ann.policy import Policy, PolicyTable
 from outcrop.ann.spec import CollectionSpec
 from outcrop.ann.workers import Workers, single_threaded_faiss
 from outcrop.errors import InvalidArgument
+from outcrop.stop import Stop, check, words_of
 from outcrop.store import DeviceModel, FileEntry, Reservation, StorageReader, StoredFile
 from outcrop.types import Float32Array, Int64Array, Neighbors, UInt8Array
 
@@ -221,15 +222,17 @@ class Index:
         exact: bool = False,
         threads: int | None = None,
         share_reads: bool = True,
+        stop: Stop | None = None,
     ) -> Neighbors:
         """Return the k nearest stored vectors of each query; `outcrop.Collection.search` tells the arguments."""
+        check(stop)
         _check_k(k)
         floats, typed = query_rows(self.spec, queries)
         threads = self.num_threads if threads is None else max(1, min(threads, self.num_threads))
         if exact:
-            return search_exact(self, floats, typed, k, threads)
+            return search_exact(self, floats, typed, k, threads, stop)
         policy = replace(self._policy(k, recall, nprobe, rerank), k=k)
-        return self._search_all(floats, typed, policy, threads, share_reads)
+        return self._search_all(floats, typed, policy, threads, share_reads, stop)
 
     def search_by(self, queries: Float32Array, policy: Policy) -> Neighbors:
         """Search by a policy, one read per list and query: what calibration measures. queries: as the metric wants
@@ -237,13 +240,24 @@ class Index:
         return self._search_all(*query_rows(self.spec, queries), policy, self.num_threads, share_reads=False)
 
     def _search_all(
-        self, floats: Float32Array, typed: UInt8Array | None, policy: Policy, threads: int, share_reads: bool
+        self,
+        floats: Float32Array,
+        typed: UInt8Array | None,
+        policy: Policy,
+        threads: int,
+        share_reads: bool,
+        stop: Stop | None = None,
     ) -> Neighbors:
         policy = replace(policy, nprobe=min(policy.nprobe, self.centroids.num_centroids))
         part = max(1, _MOST_PROBES // policy.nprobe)
         parts = [
             self._search_part(
-                floats[at : at + part], None if typed is None else typed[at : at + part], policy, threads, share_reads
+                floats[at : at + part],
+                None if typed is None else typed[at : at + part],
+                policy,
+                threads,
+                share_reads,
+                stop,
             )
             for at in range(0, len(floats), part)
         ]
@@ -266,8 +280,15 @@ class Index:
         return policy
 
     def _search_part(
-        self, queries: Float32Array, typed: UInt8Array | None, policy: Policy, threads: int, share_reads: bool
+        self,
+        queries: Float32Array,
+        typed: UInt8Array | None,
+        policy: Policy,
+        threads: int,
+        share_reads: bool,
+        stop: Stop | None,
     ) -> Neighbors:
+        check(stop)
         k, began = policy.k, time.perf_counter()
         distances, probes = self._find_centroids(queries, policy.nprobe, threads)
         options = self._options(policy, threads, len(queries) if share_reads else 1)
@@ -283,7 +304,9 @@ class Index:
         ids = np.empty((len(queries), k), np.int64)
         found = np.empty((len(queries), k), np.float32)
         latency = np.empty(len(queries), np.float32)
-        usage = self._core.search(queries, typed, probes, distances, counts, options, ids, found, latency)
+        usage = self._core.search(
+            queries, typed, probes, distances, counts, options, ids, found, latency, words_of(stop)
+        )
         elapsed_us = (time.perf_counter() - began) * 1e6
         if self.spec.metric == "cosine":
             found += 1

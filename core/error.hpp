@@ -37,4 +37,14 @@ struct ResourceExhausted : Error {
   using Error::Error;
 };
 
+// The time allowed for the call is over; allow more, or ask for less.
+struct DeadlineExceeded : Error {
+  using Error::Error;
+};
+
+// The call was stopped on request.
+struct Cancelled : Error {
+  using Error::Error;
+};
+
 }  // namespace outcrop

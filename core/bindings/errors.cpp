@@ -35,6 +35,10 @@ void translate(const std::exception_ptr& caught, void*) {
     raise_storage_failure(error);
   } catch (const ResourceExhausted& error) {
     raise("ResourceExhausted", error);
+  } catch (const DeadlineExceeded& error) {
+    raise("DeadlineExceeded", error);
+  } catch (const Cancelled& error) {
+    raise("Cancelled", error);
   }
 }
 

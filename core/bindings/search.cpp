@@ -86,7 +86,7 @@ std::unique_ptr<Searcher> make_searcher(const std::string& dtype, const std::str
 SearchUsage search(Searcher& searcher, const Matrix<float>& queries, const TypedQueries& typed,
                    const Matrix<int32_t>& probes, const Matrix<float>& probe_distances,
                    const Vector<int32_t>& num_probes, const SearchOptions& options, FilledMatrix<int64_t> ids,
-                   FilledMatrix<float> distances, Filled<float> latency_us) {
+                   FilledMatrix<float> distances, Filled<float> latency_us, const StopWords& stop) {
   const size_t n = queries.shape(0);
   require(queries.shape(1) == searcher.index().dim, "queries: dimension differs from the index's");
   require(probes.shape(0) == n && probe_distances.shape(0) == n && probe_distances.shape(1) == probes.shape(1) &&
@@ -104,7 +104,7 @@ SearchUsage search(Searcher& searcher, const Matrix<float>& queries, const Typed
                     num_probes.data()};
   SearchResult result{ids.data(), distances.data(), latency_us.data()};
   nb::gil_scoped_release unlocked;
-  return searcher.search(batch, options, result);
+  return searcher.search(batch, options, result, stop_of(stop));
 }
 
 void bind_search_options(nb::module_& m) {
@@ -153,7 +153,7 @@ void bind_searcher(nb::module_& m) {
            "num_contexts"_a, "buffer_bytes"_a, "cache_bytes"_a)
       .def("search", &search, "queries"_a.noconvert(), "typed"_a.noconvert().none(), "probes"_a.noconvert(),
            "probe_distances"_a.noconvert(), "num_probes"_a.noconvert(), "options"_a, "ids"_a.noconvert(),
-           "distances"_a.noconvert(), "latency_us"_a.noconvert(),
+           "distances"_a.noconvert(), "latency_us"_a.noconvert(), "stop"_a.noconvert().none() = nb::none(),
            "Fills ids int64 [n, k], distances float32 [n, k] and latency_us float32 [n].")
       .def("clear_cache", &Searcher::clear_cache)
       .def("cache_statistics", &Searcher::cache_statistics);
@@ -175,13 +175,15 @@ void bind_exact_scan(nb::module_& m) {
            "k"_a)
       .def(
           "push",
-          [](ExactScan& scan, const Matrix<uint8_t>& rows, const Vector<int64_t>& ids, size_t num_threads) {
+          [](ExactScan& scan, const Matrix<uint8_t>& rows, const Vector<int64_t>& ids, size_t num_threads,
+             const StopWords& stop) {
             require(rows.shape(1) == scan.dim() * item_bytes(scan.dtype()), "rows: expected uint8 [n, row_bytes]");
             require(rows.shape(0) == ids.shape(0), "ids: expected one per row");
             nb::gil_scoped_release unlocked;
-            scan.push(reinterpret_cast<const std::byte*>(rows.data()), ids.data(), rows.shape(0), num_threads);
+            scan.push(reinterpret_cast<const std::byte*>(rows.data()), ids.data(), rows.shape(0), num_threads,
+                      stop_of(stop));
           },
-          "rows"_a.noconvert(), "ids"_a.noconvert(), "num_threads"_a = 1,
+          "rows"_a.noconvert(), "ids"_a.noconvert(), "num_threads"_a = 1, "stop"_a.noconvert().none() = nb::none(),
           "rows: the bytes of the vectors, uint8 [n, row_bytes]; ids: int64 [n].")
       .def(
           "result",

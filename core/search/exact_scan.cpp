@@ -14,10 +14,13 @@ ExactScan::ExactScan(Dtype dtype, Metric metric, const float* queries, const std
   for (size_t q = 0; q < num_queries; q++) best_.emplace_back(k);
 }
 
-void ExactScan::push(const std::byte* rows, const int64_t* ids, size_t n, size_t num_threads) {
+void ExactScan::push(const std::byte* rows, const int64_t* ids, size_t n, size_t num_threads, const Stop& stop) {
   parallel_chunks(num_queries(), 1, num_threads, [&](size_t begin, size_t end) {
     thread_local std::vector<float> scratch;
-    for (size_t q = begin; q < end; q++) push_one(q, rows, ids, n, scratch);
+    for (size_t q = begin; q < end; q++) {
+      stop.check();
+      push_one(q, rows, ids, n, scratch);
+    }
   });
 }
 

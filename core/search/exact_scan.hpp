@@ -5,6 +5,7 @@
 
 #include "kernels/dtype.hpp"
 #include "kernels/top_k.hpp"
+#include "stop.hpp"
 
 namespace outcrop {
 
@@ -14,8 +15,9 @@ class ExactScan {
   ExactScan(Dtype dtype, Metric metric, const float* queries, const std::byte* typed, size_t num_queries, size_t dim,
             size_t k);
 
-  // rows: [n, dim] of dtype; ids: [n]. Queries are divided among num_threads.
-  void push(const std::byte* rows, const int64_t* ids, size_t n, size_t num_threads);
+  // rows: [n, dim] of dtype; ids: [n]. Queries are divided among num_threads. Throws what `stop` says, asked before
+  // each query; then some queries have seen the rows, and the scan is of no more use.
+  void push(const std::byte* rows, const int64_t* ids, size_t n, size_t num_threads, const Stop& stop = {});
 
   // ids, distances: [num_queries, k], nearest first; -1 and infinity where there were fewer rows.
   void result(int64_t* ids, float* distances) const;

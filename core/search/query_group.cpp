@@ -27,8 +27,9 @@ QueryGroup::Query::Query(size_t query_number, const SearchOptions& options)
     : number(query_number), best(std::max(options.k, options.rerank)), final_best(options.k) {}
 
 QueryGroup::QueryGroup(const IndexView& index, const SearchBatch& batch, const SearchOptions& options,
-                       const SearchResult& result, ListCache& cache, size_t first_query, size_t num_queries)
-    : index_(index), batch_(batch), options_(options), result_(result), cache_(cache) {
+                       const SearchResult& result, ListCache& cache, const Stop& stop, size_t first_query,
+                       size_t num_queries)
+    : index_(index), batch_(batch), options_(options), result_(result), cache_(cache), stop_(stop) {
   queries_.reserve(num_queries);
   for (size_t i = first_query; i < first_query + num_queries; i++) {
     Query& query = queries_.emplace_back(i, options);
@@ -137,6 +138,7 @@ void QueryGroup::plan_lists() {
     std::span<const Ask> asks(&asks_[begin], end - begin);
     usage_.lists += asks.size();
     if (ListCache::Bytes bytes = cache_.find(list)) {
+      stop_.check();  // there may be many of them, and no read in between
       usage_.cache_hits++;
       scan_list(list, *bytes, asks);
     } else {

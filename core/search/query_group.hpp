@@ -1,8 +1,9 @@
 // A few queries that go through their waves together: one read per list, shared by all that probe it.
 //
 // A group plans a stage (a wave of lists, or the re-rank), hands out the extents it wants to read, scans each as it
-// arrives, in any order, and plans the next stage when all have come. Results do not depend on the order of arrival:
-// the selection is a total order, and every decision is taken between stages.
+// arrives, in any order, and plans the next stage when all have come. `stop` is asked before each list that is cached.
+// Results do not depend on the order of arrival: the selection is a total order, and every decision is taken between
+// stages.
 #pragma once
 
 #include <chrono>
@@ -13,13 +14,14 @@
 #include "io/merge.hpp"
 #include "search/query_scan.hpp"
 #include "search/search_plan.hpp"
+#include "stop.hpp"
 
 namespace outcrop {
 
 class QueryGroup {
  public:
   QueryGroup(const IndexView& index, const SearchBatch& batch, const SearchOptions& options, const SearchResult& result,
-             ListCache& cache, size_t first_query, size_t num_queries);
+             ListCache& cache, const Stop& stop, size_t first_query, size_t num_queries);
 
   // True when all results are written.
   bool done() const { return stage_ == Stage::done; }
@@ -79,6 +81,7 @@ class QueryGroup {
   const SearchOptions& options_;
   const SearchResult& result_;
   ListCache& cache_;
+  const Stop& stop_;
   const Clock::time_point start_ = Clock::now();
   Stage stage_ = Stage::lists;
   std::vector<Query> queries_;

@@ -25,7 +25,7 @@ namespace {
 class Worker {
  public:
   Worker(const IndexView& index, ListCache& cache, BufferArena& arena, ReadQueue& queue, const SearchBatch& batch,
-         const SearchOptions& options, const SearchResult& result, std::atomic<size_t>& next_query,
+         const SearchOptions& options, const SearchResult& result, const Stop& stop, std::atomic<size_t>& next_query,
          std::atomic<bool>& failed)
       : index_(index),
         cache_(cache),
@@ -34,6 +34,7 @@ class Worker {
         batch_(batch),
         options_(options),
         result_(result),
+        stop_(stop),
         next_query_(next_query),
         failed_(failed),
         reads_(queue.capacity()),
@@ -67,7 +68,7 @@ class Worker {
       size_t first = next_query_.fetch_add(options_.group_size);
       if (first >= batch_.num_queries) return;
       size_t count = std::min<size_t>(options_.group_size, batch_.num_queries - first);
-      auto group = std::make_unique<QueryGroup>(index_, batch_, options_, result_, cache_, first, count);
+      auto group = std::make_unique<QueryGroup>(index_, batch_, options_, result_, cache_, stop_, first, count);
       if (group->done())
         usage_.add(group->usage());
       else
@@ -104,6 +105,7 @@ class Worker {
   void receive() {
     size_t n = queue_.wait(1, completions_);
     for (size_t i = 0; i < n; i++) {
+      stop_.check();
       Read read = std::move(reads_[completions_[i].tag]);
       free_.push_back(completions_[i].tag);
       if (completions_[i].error != 0)
@@ -127,6 +129,7 @@ class Worker {
   const SearchBatch& batch_;
   const SearchOptions& options_;
   const SearchResult& result_;
+  const Stop& stop_;
   std::atomic<size_t>& next_query_;
   std::atomic<bool>& failed_;
   std::vector<Read> reads_;  // by tag
@@ -180,9 +183,9 @@ Searcher::Searcher(IndexView index, size_t num_contexts, size_t buffer_bytes, si
 
 Searcher::~Searcher() = default;
 
-std::vector<std::unique_ptr<Searcher::Context>> Searcher::take_contexts(size_t wanted) {
+std::vector<std::unique_ptr<Searcher::Context>> Searcher::take_contexts(size_t wanted, const Stop& stop) {
   std::unique_lock lock(mutex_);
-  context_free_.wait(lock, [this] { return !idle_.empty(); });
+  stop.wait(context_free_, lock, [this] { return !idle_.empty(); });
   std::vector<std::unique_ptr<Context>> taken;
   while (taken.size() < wanted && !idle_.empty()) {
     taken.push_back(std::move(idle_.back()));
@@ -218,11 +221,13 @@ void Searcher::check(const SearchBatch& batch, const SearchOptions& options) con
   }
 }
 
-SearchUsage Searcher::search(const SearchBatch& batch, const SearchOptions& asked, const SearchResult& result) {
+SearchUsage Searcher::search(const SearchBatch& batch, const SearchOptions& asked, const SearchResult& result,
+                             const Stop& stop) {
   check(batch, asked);
+  stop.check();
   SearchOptions options = asked;
   const size_t num_groups = (batch.num_queries + options.group_size - 1) / options.group_size;
-  auto contexts = take_contexts(std::min<size_t>(options.num_threads, std::max<size_t>(num_groups, 1)));
+  auto contexts = take_contexts(std::min<size_t>(options.num_threads, std::max<size_t>(num_groups, 1)), stop);
   // Half the buffers, so that one extent is read while another is scanned.
   options.max_read_bytes = std::min<uint64_t>(options.max_read_bytes, contexts[0]->arena.capacity() / 2);
   std::atomic<size_t> next_query{0};
@@ -231,7 +236,7 @@ SearchUsage Searcher::search(const SearchBatch& batch, const SearchOptions& aske
   std::vector<SearchUsage> usages(contexts.size());
   auto work = [&](size_t i) {
     try {
-      Worker worker(index_, cache_, contexts[i]->arena, *contexts[i]->queue, batch, options, result, next_query,
+      Worker worker(index_, cache_, contexts[i]->arena, *contexts[i]->queue, batch, options, result, stop, next_query,
                     failed);
       worker.run();
       usages[i] = worker.usage();

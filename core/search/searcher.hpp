@@ -10,6 +10,7 @@
 #include "io/buffer_arena.hpp"
 #include "search/index_view.hpp"
 #include "search/search_plan.hpp"
+#include "stop.hpp"
 
 namespace outcrop {
 
@@ -23,8 +24,10 @@ class Searcher {
 
   // Answers a batch on up to options.num_threads threads, the caller's among them. Any number of callers: a caller
   // waits for one free context and takes more only if they are free. The result's arrays are written whole or an error
-  // is thrown.
-  SearchUsage search(const SearchBatch& batch, const SearchOptions& options, const SearchResult& result);
+  // is thrown: Cancelled and DeadlineExceeded among them, by `stop`, which is asked before the first read and then
+  // between lists and reads, and while waiting for a context.
+  SearchUsage search(const SearchBatch& batch, const SearchOptions& options, const SearchResult& result,
+                     const Stop& stop = {});
 
   const IndexView& index() const { return index_; }
   void clear_cache() { cache_.clear(); }
@@ -36,7 +39,7 @@ class Searcher {
   struct Context;
 
   void check(const SearchBatch& batch, const SearchOptions& options) const;
-  std::vector<std::unique_ptr<Context>> take_contexts(size_t wanted);
+  std::vector<std::unique_ptr<Context>> take_contexts(size_t wanted, const Stop& stop);
   void give_back(std::vector<std::unique_ptr<Context>> contexts);
 
   const IndexView index_;

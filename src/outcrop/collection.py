@@ -15,6 +15,7 @@ from outcrop.ann.strings import read_strings
 from outcrop.connection import Connection
 from outcrop.errors import CorruptFile, InvalidArgument, NotFound
 from outcrop.jobs import Job
+from outcrop.stop import Stop, stop_of
 from outcrop.store import (
     Accountant,
     Manifest,
@@ -143,6 +144,8 @@ class Collection:
         exact: bool = False,
         threads: int | None = None,
         share_reads: bool = True,
+        timeout: float | None = None,
+        stop: Stop | None = None,
     ) -> Neighbors:
         """Return the k nearest stored vectors of each query, nearest first, with what the search cost.
 
@@ -151,8 +154,12 @@ class Collection:
         takes. nprobe, rerank: instead of recall, for experts: posting lists to probe; candidates whose raw vectors are
         read (0: distances are those of the codes). exact: compare with every vector, from disk.
         threads: at most those of the connection. share_reads: whether queries of one call share reads.
-        Raises InvalidArgument, NotFound before the first build, CorruptFile, StorageFailure, ResourceExhausted.
+        timeout: seconds the call may take; stop: instead of it, also to cancel the call from another thread. Reads end
+        with either, and the collection is as good as before.
+        Raises InvalidArgument, NotFound before the first build, CorruptFile, StorageFailure, ResourceExhausted,
+        DeadlineExceeded, Cancelled.
         """
+        stop = stop_of(timeout, stop)
         with self._using() as opened:
             found = opened.index.search(
                 queries,
@@ -163,6 +170,7 @@ class Collection:
                 exact=exact,
                 threads=threads,
                 share_reads=share_reads,
+                stop=stop,
             )
             if self.spec.id_type == "int64":
                 return found

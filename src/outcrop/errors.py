@@ -12,7 +12,7 @@
         DeadlineExceeded the time allowed for the call is over; allow more, or ask for less   (also a TimeoutError)
       Unauthenticated    no API key, or one that is unknown or expired; pass a valid one
       PermissionDenied   the key's role or scope does not allow the call; ask for another key
-      Cancelled          the job was stopped on request; what it finished is kept
+      Cancelled          the job or call was stopped on request; what a job finished is kept
 
 Each class has a stable `code`, so that a client can raise the class that the server raised.
 """
@@ -93,6 +93,6 @@ class PermissionDenied(OutcropError):
 
 
 class Cancelled(OutcropError):
-    """The job was stopped on request. What it had finished is kept, and the same call resumes it."""
+    """The job or call was stopped on request. What a job had finished is kept, and the same call resumes it."""
 
     code = "cancelled"
