@@ -55,10 +55,10 @@ def step(name: str, path: Path, source: Path | None = None) -> Iterator[None]:
         raise StorageFailure(error.errno, f"{name}: {error.strerror or error}", str(path)) from error
 
 
-def create(path: Path) -> int:
-    """Open a file for writing, empty, and return its descriptor."""
+def create(path: Path, mode: int = 0o644) -> int:
+    """Open a file for writing, empty, and return its descriptor. mode: of a file that was not there."""
     with step("create", path):
-        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
+        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, mode)
 
 
 def reopen(path: Path, size_bytes: int) -> int:
@@ -113,11 +113,15 @@ def drop_cached(descriptor: int, path: Path, offset: int, length: int) -> None:
         os.posix_fadvise(descriptor, offset, length, os.POSIX_FADV_DONTNEED)
 
 
-def write_small(path: Path, data: bytes) -> None:
-    """Replace a small file atomically. Its bytes are durable; its name is when the caller has synced the folder."""
+def write_small(path: Path, data: bytes, mode: int = 0o644) -> None:
+    """Replace a small file atomically. Its bytes are durable; its name is when the caller has synced the folder.
+
+    mode: the most that a new file allows; 0o600 keeps it from other users.
+    """
     scratch = path.with_name(f"{path.name}.new")
-    descriptor = create(scratch)
+    descriptor = create(scratch, mode)
     try:
+        os.fchmod(descriptor, os.fstat(descriptor).st_mode & mode)  # a process that died may have left a wider one
         write_at(descriptor, scratch, data, 0)
         sync_data(descriptor, scratch)
     finally:
