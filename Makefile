@@ -8,10 +8,10 @@ export CMAKE_BUILD_PARALLEL_LEVEL ?= $(JOBS)
 
 # A normal (not editable) install: tests and type checks see what a user gets, and mypy does not follow editable hooks.
 # The build tools live in .venv, so that a second build is incremental.
-FOLDERS := $(wildcard src store ann gnn_loader server client cli datasets core)
-SOURCES := pyproject.toml CMakeLists.txt $(shell find $(FOLDERS) -name '*.py' -o -name '*.cpp' -o -name '*.hpp')
+FOLDERS := $(wildcard src store ann gnn_loader proto server client cli datasets core)
+SOURCES := pyproject.toml CMakeLists.txt $(shell find $(FOLDERS) -name '*.py' -o -name '*.cpp' -o -name '*.hpp' -o -name '*.proto')
 INSTALL  = $(BIN)/pip install -qq --no-build-isolation
-TOOLS   := 'scikit-build-core>=1.0' 'nanobind>=3.0' cmake ninja
+TOOLS   := 'scikit-build-core>=1.0' 'nanobind>=3.0' 'grpcio-tools==1.76.0' cmake ninja
 # What the adapters are tested against. DGL's wheels end with Python 3.11. For the demo any torch of the user's will do.
 TORCH ?= 'torch==2.13.0'
 FRAMEWORKS := $(TORCH) 'torch_geometric==2.8.1' 'dgl==1.1.3; python_version < "3.12"' packaging
@@ -36,6 +36,7 @@ lint: $(VENV)/dev  ## format, style, types and import contracts; changes nothing
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/clang-format --dry-run -Werror $(CPP)
+	cd proto && $(abspath $(BIN))/buf lint && $(abspath $(BIN))/buf format --diff --exit-code
 	$(BIN)/mypy --strict -p outcrop
 	$(BIN)/lint-imports --no-logo
 

@@ -1,5 +1,5 @@
 """How do many clients share one root folder?
 
-A gRPC server runs the same engine that runs embedded: services, admission and limits, authentication, metrics,
-configuration. Messages are those of proto/; the engine below knows nothing of them.
+gRPC in front, the embedded engine behind. One place wraps every RPC with identity, admission, deadline, metrics and
+errors; the services translate messages to calls of the engine, which run in threads.
 """
