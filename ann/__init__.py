@@ -8,9 +8,9 @@ instead of guess.
 
 from outcrop.ann.build import Builder, BuildOptions
 from outcrop.ann.calibrate import recall_at_k
-from outcrop.ann.index import Index, IndexStatistics
-from outcrop.ann.spec import CollectionSpec
-from outcrop.ann.verify import VerifyReport, verify_index
+from outcrop.ann.index import Index
+from outcrop.ann.verify import verify_index
+from outcrop.types import CollectionSpec, IndexStatistics, VerifyReport
 
 __all__ = [
     "BuildOptions",

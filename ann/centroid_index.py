@@ -12,9 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from outcrop import native
-from outcrop.ann.spec import CollectionSpec
 from outcrop.errors import CorruptFile
-from outcrop.types import Float32Array, Int64Array, UInt8Array
+from outcrop.types import CollectionSpec, Float32Array, Int64Array, UInt8Array
 
 # Up to here one pass over all centroids takes less than 50 us at 128 dimensions.
 _MOST_FOR_FLAT = 4096

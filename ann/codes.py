@@ -8,9 +8,8 @@ from typing import Any, Protocol
 import numpy as np
 
 from outcrop import native
-from outcrop.ann.spec import CollectionSpec, as_float32
 from outcrop.errors import CorruptFile, InvalidArgument, UnsupportedFormat
-from outcrop.types import AnyArray, Float32Array, UInt8Array
+from outcrop.types import AnyArray, CollectionSpec, Float32Array, UInt8Array, as_float32
 
 CODES = ("raw", "sq8")
 

@@ -7,9 +7,8 @@ import numpy as np
 import numpy.typing as npt
 
 from outcrop import native
-from outcrop.ann.spec import CollectionSpec, as_float32
 from outcrop.errors import InvalidArgument
-from outcrop.types import AnyArray, Float32Array, Int64Array, UInt8Array
+from outcrop.types import AnyArray, CollectionSpec, Float32Array, Int64Array, UInt8Array, as_float32
 
 # The ids of a part, their rows, and the sort's own two arrays.
 _SORT_BYTES_PER_ID = 32

@@ -5,7 +5,7 @@ reads in flight, per thread; and with what is left a cache of posting lists by m
 """
 
 import time
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +20,11 @@ from outcrop.ann.directory import Directory, unpack
 from outcrop.ann.edge import query_rows
 from outcrop.ann.exact import search_exact
 from outcrop.ann.policy import Policy, PolicyTable
-from outcrop.ann.spec import CollectionSpec
 from outcrop.ann.workers import Workers, single_threaded_faiss
 from outcrop.errors import InvalidArgument
 from outcrop.stop import Stop, check, words_of
 from outcrop.store import DeviceModel, FileEntry, Reservation, StorageReader, StoredFile
-from outcrop.types import Float32Array, Int64Array, Neighbors, UInt8Array
+from outcrop.types import CollectionSpec, Float32Array, IndexStatistics, Int64Array, Neighbors, UInt8Array
 
 MOST_K = 16_384
 # Queries of one call are searched in parts of at most this many (query, probe) pairs, 8 bytes each.
@@ -41,21 +40,6 @@ _BYTES_PER_CANDIDATE = 48
 _FEWEST_QUERIES_PER_THREAD = 16
 # The files of a version that search opens; centroids.blk is for `verify`, and for updates to come.
 _FILES_READ = ("postings.blk", "directory.blk", "centroid_index.blk", "vectors.blk", "row_ids.blk", "strings.blk")
-
-
-@dataclass(frozen=True, slots=True)
-class IndexStatistics:
-    """Where an index's memory is, and how its cache does. All sizes in bytes; counts since it was opened or cleared."""
-
-    centroid_bytes: int
-    directory_bytes: int
-    buffer_bytes: int
-    cache_capacity_bytes: int
-    cache_bytes: int
-    cache_hits: int
-    cache_misses: int
-    cache_admitted: int
-    cache_evicted: int
 
 
 class Index:

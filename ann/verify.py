@@ -6,7 +6,6 @@ prunes by are true. Entries are sorted by id on disk, in a scratch folder, so me
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +13,9 @@ import numpy as np
 import numpy.typing as npt
 
 from outcrop.ann.index import Index
-from outcrop.ann.spec import as_float32
 from outcrop.errors import CorruptFile
 from outcrop.store import Field, Problem, SortedRuns, StoredFile
-from outcrop.types import AnyArray, Int64Array, UInt8Array
+from outcrop.types import AnyArray, Int64Array, UInt8Array, as_float32
 
 _BLOCK_BYTES = 4096
 _CHUNK_BYTES = 1 << 20
@@ -38,24 +36,6 @@ _FIELDS = (
     Field("hash", "uint64"),
 )
 _RECORD_BYTES = sum(field.item_bytes for field in _FIELDS)
-
-
-@dataclass(frozen=True, slots=True)
-class VerifyReport:
-    """What a verification read and what is wrong.
-
-    num_rows, num_entries: as the manifest gives them. reachability_checked: False when damaged blocks made walking the
-    lists pointless.
-    """
-
-    name: str
-    version: int | None
-    num_rows: int
-    num_entries: int
-    num_files: int
-    size_bytes: int
-    reachability_checked: bool
-    problems: tuple[Problem, ...]
 
 
 def verify_index(

@@ -24,8 +24,9 @@ from outcrop.errors import InvalidArgument
 from outcrop.gnn_loader import LoaderStatistics, PlanReport
 from outcrop.gnn_loader.fetch_loader import FetchLoader
 from outcrop.gnn_loader.sampler import NeighborSampler
-from outcrop.gnn_loader.seeds import NodeSeeds, SeedBatches
+from outcrop.gnn_loader.seeds import SeedBatches
 from outcrop.store import format_bytes
+from outcrop.types import NodeSeeds
 
 GRAPH = "demo-graph"
 _REAL = Path("../shared/data/debian-deps")

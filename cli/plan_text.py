@@ -7,8 +7,8 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 
 from outcrop.gnn_loader import PlanReport
-from outcrop.gnn_loader.explain import StreamReport
 from outcrop.store import format_bytes
+from outcrop.types import StreamReport
 
 
 def report_text(report: PlanReport) -> RenderableType:

@@ -18,8 +18,8 @@ from outcrop.embedded import Database
 from outcrop.errors import InvalidArgument, NotFound
 from outcrop.gnn_loader import FeatureTable, Graph
 from outcrop.gnn_loader.fetch_loader import FetchLoader
-from outcrop.gnn_loader.seeds import NodeSeeds, SeedBatches
-from outcrop.types import NODE_TO_NODE, AnyArray, Int64Array
+from outcrop.gnn_loader.seeds import SeedBatches
+from outcrop.types import NODE_TO_NODE, AnyArray, Int64Array, NodeSeeds
 
 _EVALUATION_BATCH = 2048
 

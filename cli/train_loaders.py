@@ -10,8 +10,8 @@ from outcrop.errors import InvalidArgument
 from outcrop.gnn_loader import FeatureTable, Graph, OnlineOptions
 from outcrop.gnn_loader.fetch_loader import FetchLoader
 from outcrop.gnn_loader.sampler import NeighborSampler
-from outcrop.gnn_loader.seeds import NodeSeeds, SeedBatches
-from outcrop.types import Int64Array
+from outcrop.gnn_loader.seeds import SeedBatches
+from outcrop.types import Int64Array, NodeSeeds
 
 
 @dataclass(frozen=True, slots=True)

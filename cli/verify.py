@@ -13,8 +13,7 @@ from outcrop.cli.exit_codes import ExitCode
 from outcrop.embedded import Database
 from outcrop.errors import NotFound
 from outcrop.store import format_bytes
-from outcrop.stored import StoredReport
-from outcrop.types import Progress
+from outcrop.types import Progress, StoredReport
 
 Report: TypeAlias = VerifyReport | StoredReport
 

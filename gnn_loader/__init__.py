@@ -5,10 +5,9 @@ will ask for are known, and every tier of memory keeps what will be needed soone
 """
 
 from outcrop.gnn_loader.codecs import CODECS, RowCodec
-from outcrop.gnn_loader.explain import PlanReport
-from outcrop.gnn_loader.features import FeatureStatistics, FeatureTable
-from outcrop.gnn_loader.fresh import FreshEpoch, FreshLoader, FreshSource, FreshStatistics
-from outcrop.gnn_loader.graph import EdgeStatistics, Graph, GraphStatistics
+from outcrop.gnn_loader.features import FeatureTable
+from outcrop.gnn_loader.fresh import FreshLoader, FreshSource
+from outcrop.gnn_loader.graph import Graph
 from outcrop.gnn_loader.imports.sources import (
     ArrayEdges,
     ArrayRows,
@@ -20,18 +19,33 @@ from outcrop.gnn_loader.imports.sources import (
     source_identity,
 )
 from outcrop.gnn_loader.loader import PlannedLoader
-from outcrop.gnn_loader.loader_statistics import LoaderStatistics, StreamCounts
-from outcrop.gnn_loader.minibatch import Minibatch, SampledLayer
 from outcrop.gnn_loader.online import OnlineLoader
-from outcrop.gnn_loader.online_run import OnlineOptions, OnlineStatistics
 from outcrop.gnn_loader.plan import Plan
 from outcrop.gnn_loader.plan_layout import PlanLayout, PlannedStream
 from outcrop.gnn_loader.planning.plan_input import PlanOptions, PlanTable
 from outcrop.gnn_loader.planning.planner import Planner
-from outcrop.gnn_loader.sampler import NeighborSampler, SamplerOptions, SamplerStatistics
-from outcrop.gnn_loader.seeds import EdgeSeeds, NodeSeeds, SeedBatches
+from outcrop.gnn_loader.sampler import NeighborSampler
+from outcrop.gnn_loader.seeds import SeedBatches
 from outcrop.gnn_loader.topology import ArrayGraph
-from outcrop.gnn_loader.verify import PlanProblems
+from outcrop.types import (
+    EdgeSeeds,
+    EdgeStatistics,
+    FeatureStatistics,
+    FreshEpoch,
+    FreshStatistics,
+    GraphStatistics,
+    LoaderStatistics,
+    Minibatch,
+    NodeSeeds,
+    OnlineOptions,
+    OnlineStatistics,
+    PlanProblems,
+    PlanReport,
+    SampledLayer,
+    SamplerOptions,
+    SamplerStatistics,
+    StreamCounts,
+)
 
 __all__ = [
     "CODECS",

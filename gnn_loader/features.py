@@ -9,7 +9,6 @@ The bytes are in docs/formats/features.md, `feature_import.py` writes them.
 import contextlib
 import os
 import threading
-from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
 
@@ -19,7 +18,7 @@ from outcrop import native
 from outcrop.errors import CorruptFile, InvalidArgument
 from outcrop.gnn_loader.codecs import RowCodec
 from outcrop.store import Accountant, Manifest, StorageReader, StoredFile, VersionLease
-from outcrop.types import AnyArray, Int64Array, UInt8Array
+from outcrop.types import AnyArray, FeatureStatistics, Int64Array, UInt8Array
 
 ROWS = "rows.blk"
 
@@ -28,15 +27,6 @@ _CHUNK_ROWS = 1 << 17
 # Coded rows wait here to be decoded.
 _CHUNK_BYTES = 8 << 20
 _BUFFER_BYTES = 2 << 20
-
-
-@dataclass(frozen=True, slots=True)
-class FeatureStatistics:
-    """What was fetched since the table was opened: rows given out, reads of the device and their bytes."""
-
-    rows: int
-    reads: int
-    read_bytes: int
 
 
 class FeatureTable:

@@ -11,10 +11,9 @@ from typing import Any, Protocol
 import numpy as np
 
 from outcrop.errors import InvalidArgument
-from outcrop.gnn_loader.minibatch import Minibatch
 from outcrop.gnn_loader.sampler import NeighborSampler
 from outcrop.gnn_loader.seeds import SeedBatches
-from outcrop.types import AnyArray
+from outcrop.types import AnyArray, Minibatch
 
 
 class Rows(Protocol):

@@ -24,8 +24,6 @@ from outcrop import native
 from outcrop.errors import AlreadyExists, InvalidArgument, OutcropError
 from outcrop.gnn_loader.graph import Graph
 from outcrop.gnn_loader.loader import PlannedLoader
-from outcrop.gnn_loader.loader_statistics import LoaderStatistics
-from outcrop.gnn_loader.minibatch import Minibatch
 from outcrop.gnn_loader.plan import Plan
 from outcrop.gnn_loader.planning.plan_input import PlanOptions, PlanTable
 from outcrop.gnn_loader.planning.planner import Planner
@@ -35,7 +33,7 @@ from outcrop.gnn_loader.sampler import NeighborSampler
 from outcrop.gnn_loader.seeds import SeedBatches
 from outcrop.jobs import Job
 from outcrop.store import Root
-from outcrop.types import Progress
+from outcrop.types import FreshEpoch, FreshStatistics, LoaderStatistics, Minibatch, Progress
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,37 +45,6 @@ class FreshSource:
     tables: Mapping[str, PlanTable]
     sampler: NeighborSampler
     batches: SeedBatches
-
-
-@dataclass(frozen=True, slots=True)
-class FreshEpoch:
-    """How the plan of one epoch came about.
-
-    making_seconds: from sampling to the last byte. waited_seconds: how much of that the trainer waited for, when it
-    wanted the first minibatch. misses, accesses: rows. log_bytes: written for it.
-    """
-
-    epoch: int
-    making_seconds: float
-    waited_seconds: float
-    misses: int
-    accesses: int
-    log_bytes: int
-
-    @property
-    def hidden(self) -> float:
-        """The part of the work, 0 to 1, that went on behind training."""
-        return max(0.0, 1.0 - self.waited_seconds / self.making_seconds) if self.making_seconds else 1.0
-
-
-@dataclass(frozen=True, slots=True)
-class FreshStatistics:
-    """epochs: those that were begun. loader: of the epoch under way. making: of the next one, None where there is
-    none."""
-
-    epochs: tuple[FreshEpoch, ...]
-    loader: LoaderStatistics
-    making: Progress | None
 
 
 @dataclass(frozen=True, slots=True)

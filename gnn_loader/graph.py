@@ -18,7 +18,7 @@ import numpy as np
 from outcrop.errors import CorruptFile, InvalidArgument, NotFound, ResourceExhausted
 from outcrop.store import Accountant, FileEntry, Manifest, StorageReader, StoredFile, VersionLease, format_bytes
 from outcrop.store.format.block_file import BLOCK_BYTES, CHECKSUM_BYTES
-from outcrop.types import AnyArray, CscArrays, EdgeType, Int64Array, row_ranges
+from outcrop.types import AnyArray, CscArrays, EdgeStatistics, EdgeType, GraphStatistics, Int64Array, row_ranges
 
 PLACEMENTS = ("auto", "memory", "map")
 
@@ -81,30 +81,6 @@ class EdgeLayout:
         src, relation, dst = fields["edge_type"]
         edge_type = (src, relation, dst)
         return cls(edge_type, fields["num_edges"], fields["weights"], fields["times"], fields["edge_ids"])
-
-
-@dataclass(frozen=True, slots=True)
-class EdgeStatistics:
-    """Of one edge type: edges, in-degrees of the destinations, and which columns the edges have."""
-
-    num_edges: int
-    mean_in_degree: float
-    largest_in_degree: int
-    without_in_edges: int
-    weights: bool
-    times: bool
-    edge_ids: bool
-
-
-@dataclass(frozen=True, slots=True)
-class GraphStatistics:
-    """What a graph is and where it lies. placement: "memory" or "map"; memory_bytes: held of the budget."""
-
-    num_nodes: dict[str, int]
-    edges: dict[EdgeType, EdgeStatistics]
-    placement: str
-    memory_bytes: int
-    disk_bytes: int
 
 
 class Graph:

@@ -21,12 +21,11 @@ from outcrop import native
 from outcrop.errors import InvalidArgument
 from outcrop.gnn_loader.cache_restore import restore_caches
 from outcrop.gnn_loader.format import unpack
-from outcrop.gnn_loader.loader_statistics import LoaderStatistics
-from outcrop.gnn_loader.minibatch import Minibatch
+from outcrop.gnn_loader.loader_statistics import loader_statistics
 from outcrop.gnn_loader.plan_layout import OFFSETS, RECORDS, PlanLayout, PlannedStream
 from outcrop.gnn_loader.planned_minibatch import planned_minibatch
 from outcrop.store import Accountant, Root, StorageReader, StoredFile
-from outcrop.types import AnyArray, Int64Array
+from outcrop.types import AnyArray, Int64Array, LoaderStatistics, Minibatch
 
 # A plan is gone through again and again; 2^31 times is for ever, and positions stay within 64 bits.
 _PASSES = 1 << 31
@@ -172,7 +171,7 @@ class PlannedLoader:
         if self._opened is None or self._opened.process != os.getpid():
             return LoaderStatistics.nothing()
         held = self._opened.pipeline.buffer_bytes + sum(slab.size_bytes for slab in self._opened.slabs)
-        return LoaderStatistics.of(self._opened.pipeline.counters(), self.plan.streams, held)
+        return loader_statistics(self._opened.pipeline.counters(), self.plan.streams, held)
 
     def close(self) -> None:
         """End the threads and give memory and files back. Minibatches in use stay valid; a later one opens again."""

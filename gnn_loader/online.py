@@ -17,10 +17,10 @@ from typing import Any
 
 from outcrop.errors import InvalidArgument
 from outcrop.gnn_loader.features import FeatureTable
-from outcrop.gnn_loader.minibatch import Minibatch
-from outcrop.gnn_loader.online_run import OnlineOptions, OnlineRun, OnlineStatistics
+from outcrop.gnn_loader.online_run import OnlineRun
 from outcrop.gnn_loader.sampler import NeighborSampler
 from outcrop.gnn_loader.seeds import SeedBatches
+from outcrop.types import Minibatch, OnlineOptions, OnlineStatistics
 
 # What a forked child inherited and must neither use nor close: threads and rings of its parent.
 _abandoned: list[OnlineRun] = []

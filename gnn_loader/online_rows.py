@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 
@@ -12,13 +11,10 @@ from outcrop.errors import InvalidArgument, ResourceExhausted
 from outcrop.gnn_loader.features import FeatureTable
 from outcrop.gnn_loader.sampler import NeighborSampler
 from outcrop.gnn_loader.scores import degrees, ranked, reverse_pagerank
-from outcrop.gnn_loader.seeds import NodeSeeds, SeedBatches
+from outcrop.gnn_loader.seeds import SeedBatches
 from outcrop.store import Accountant, StorageReader, format_bytes
-from outcrop.store.device import DeviceModel
-from outcrop.store.tiers import TieredReader, TierOptions, TierStatistics
-from outcrop.types import AnyArray, Int64Array, UInt8Array
-
-ScoreKind = Literal["sampled", "pagerank", "degree", "none"]
+from outcrop.store.tiers import TieredReader, TierOptions
+from outcrop.types import AnyArray, DeviceModel, Int64Array, NodeSeeds, ScoreKind, TierStatistics, UInt8Array
 
 # Reads are merged up to 1 MiB; four of them in flight reach the device's bandwidth.
 _READ_BUFFER_BYTES = 8 << 20

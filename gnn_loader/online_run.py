@@ -14,84 +14,31 @@ import time
 from collections import deque
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import replace
 
 import numpy as np
 
 from outcrop import native
-from outcrop.errors import InvalidArgument, ResourceExhausted
+from outcrop.errors import ResourceExhausted
 from outcrop.gnn_loader.features import FeatureTable
-from outcrop.gnn_loader.minibatch import Minibatch
-from outcrop.gnn_loader.online_rows import OnlineRows, ScoreKind, first_scores, split_between, split_memory
+from outcrop.gnn_loader.online_rows import OnlineRows, first_scores, split_between, split_memory
 from outcrop.gnn_loader.recycled import RecycledBuffers
 from outcrop.gnn_loader.sampler import NeighborSampler
 from outcrop.gnn_loader.seeds import SeedBatches
 from outcrop.store import parse_bytes
-from outcrop.store.tiers import TierStatistics
-from outcrop.types import AnyArray, Int64Array
+from outcrop.types import (
+    AnyArray,
+    Int64Array,
+    Minibatch,
+    OnlineOptions,
+    OnlineStatistics,
+    parse_budget,
+)
 
 _POLL_SECONDS = 0.05
 _ALIGNMENT = 4096
 # Fewer hold so little that a small table is better read again.
 _FEWEST_EXTENTS = 16
-
-
-@dataclass(frozen=True, slots=True)
-class OnlineOptions:
-    """How far ahead, and what each tier gets.
-
-    cache_memory: bytes, or text such as "512MiB", for cached rows, the victim buffer's part in memory, and the tables
-    over all rows (about 14 bytes each). window: minibatches that are sampled and announced before the oldest of them is
-    read. scores: what ranks rows that no announced minibatch wants, see `first_scores`; from the second epoch on it is
-    how often they were asked for. num_sampled: minibatches sampled for the first ranking. victim_memory: of
-    `cache_memory`; None for an eighth, 0 for no victim buffer. victim_disk: of its scratch file in `scratch_folder`;
-    None for as much as the features have, and at most a quarter of what is free. Without a folder there is no such
-    file. longest_group: minibatches whose missing rows one sweep of the file may fetch. slots: minibatches whose
-    features exist at one time: one being read, the others ready or with the caller. threads: of the sampler.
-    """
-
-    cache_memory: int | str
-    window: int = 8
-    scores: ScoreKind = "sampled"
-    num_sampled: int = 4
-    victim_memory: int | str | None = None
-    victim_disk: int | str | None = None
-    scratch_folder: Path | None = None
-    longest_group: int = 8
-    slots: int = 3
-    threads: int = 1
-    reader: str = "auto"
-
-    def __post_init__(self) -> None:
-        for name in ("window", "slots", "threads", "longest_group"):
-            if getattr(self, name) < 1:
-                raise InvalidArgument(f"{name}: expected at least 1, found {getattr(self, name)}")
-        if self.slots < 2:
-            raise InvalidArgument("slots: expected at least 2, one for the caller and one to read into, found 1")
-        if self.victim_disk is not None and _bytes(self.victim_disk) and self.scratch_folder is None:
-            raise InvalidArgument("victim_disk: a scratch file needs a scratch_folder, found None")
-
-
-@dataclass(frozen=True, slots=True)
-class OnlineStatistics:
-    """What happened since the loader was opened, or told to go on from a state.
-
-    tiers: by table. sampling_seconds, reading_seconds: of the two threads, which work at the same time.
-    stalls, stall_seconds: times that the caller waited for a minibatch. idle_seconds: that reading waited for a buffer,
-    because the caller was busy. ready_sum: of the minibatches found ready at each request; divided by `minibatches` it
-    is the mean depth of the queue. buffer_bytes: of features given out, recycled.
-    """
-
-    minibatches: int
-    tiers: Mapping[str, TierStatistics]
-    sampling_seconds: float
-    reading_seconds: float
-    stalls: int
-    stall_seconds: float
-    idle_seconds: float
-    ready_sum: int
-    buffer_bytes: int
 
 
 class OnlineRun:
@@ -131,7 +78,7 @@ class OnlineRun:
         memory = split_between(tables, self._node_types, scores, parse_bytes(options.cache_memory))
         for name, table in tables.items():
             part = memory[name] / parse_bytes(options.cache_memory)
-            victim = None if options.victim_memory is None else int(_bytes(options.victim_memory) * part)
+            victim = None if options.victim_memory is None else int(parse_budget(options.victim_memory) * part)
             split = split_memory(memory[name], table.num_rows, table.row_bytes, victim, name)
             rows = OnlineRows(
                 table,
@@ -152,7 +99,7 @@ class OnlineRun:
         """What the scratch file of a table may take. part: the table's, of everything."""
         options = self._options
         if options.victim_disk is not None:
-            return int(_bytes(options.victim_disk) * part)
+            return int(parse_budget(options.victim_disk) * part)
         if options.scratch_folder is None:
             return 0
         wanted = min(table.num_rows * table.row_bytes, int(shutil.disk_usage(options.scratch_folder).free / 4 * part))
@@ -280,7 +227,3 @@ class OnlineRun:
 
 def _aligned(size_bytes: int) -> int:
     return -(-size_bytes // _ALIGNMENT) * _ALIGNMENT
-
-
-def _bytes(size: int | str) -> int:
-    return 0 if size == 0 else parse_bytes(size)

@@ -11,15 +11,15 @@ import numpy as np
 from outcrop import native
 from outcrop.errors import InvalidArgument, NotFound
 from outcrop.gnn_loader.codecs import RowCodec
-from outcrop.gnn_loader.explain import PlanReport, explain
+from outcrop.gnn_loader.explain import explain
 from outcrop.gnn_loader.format import unpack
 from outcrop.gnn_loader.loader import PlannedLoader
-from outcrop.gnn_loader.minibatch import Minibatch
 from outcrop.gnn_loader.plan_layout import OFFSETS, RECORDS, PlanLayout, PlannedStream
 from outcrop.gnn_loader.plan_properties import PlanProperties
 from outcrop.gnn_loader.planned_minibatch import planned_minibatch
-from outcrop.gnn_loader.verify import PlanProblems, verify_plan, verify_rows
+from outcrop.gnn_loader.verify import verify_plan, verify_rows
 from outcrop.store import Accountant, DeviceModel, Root, StorageReader, VersionLease
+from outcrop.types import Minibatch, PlanProblems, PlanReport
 
 _BUFFER_BYTES = 1 << 20
 

@@ -5,45 +5,10 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-import numpy as np
-
 from outcrop.errors import UnsupportedFormat
-from outcrop.gnn_loader.planning.schedule import MissCurve
-from outcrop.gnn_loader.seeds import NodeSeeds, Seeds
-from outcrop.types import EdgeType
+from outcrop.types import CurvePoints, EdgeType, NodeSeeds, PlanCost, Seeds
 
 FORMAT = 1
-
-
-@dataclass(frozen=True, slots=True)
-class CurvePoints:
-    """A miss curve in plain values: rows of cache, and the rows missed with it."""
-
-    num_rows: int
-    accesses: int
-    capacities: tuple[int, ...]
-    misses: tuple[float, ...]
-
-    @classmethod
-    def of(cls, curve: MissCurve) -> "CurvePoints":
-        """Return the points of a curve."""
-        misses = tuple(round(value, 1) for value in curve.misses.tolist())
-        return cls(curve.num_rows, curve.accesses, tuple(curve.capacities.tolist()), misses)
-
-    def curve(self) -> MissCurve:
-        """The inverse of `of`."""
-        return MissCurve(
-            self.num_rows, self.accesses, np.array(self.capacities, np.int64), np.array(self.misses, np.float64)
-        )
-
-    def to_json(self) -> dict[str, Any]:
-        """Return what `from_json` takes."""
-        return asdict(self)
-
-    @classmethod
-    def from_json(cls, fields: Mapping[str, Any]) -> "CurvePoints":
-        """The inverse of `to_json`."""
-        return cls(fields["num_rows"], fields["accesses"], tuple(fields["capacities"]), tuple(fields["misses"]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,21 +36,6 @@ class StreamProperties:
     def pinned_bytes(self) -> int:
         """Of the log, what is read once, when a loader begins."""
         return sum(count for count, _ in self.pinned) * self.row_bytes
-
-
-@dataclass(frozen=True, slots=True)
-class PlanCost:
-    """What making the plan took: seconds by stage, and bytes of rows read and written by packing.
-
-    temporary_bytes: on disk while packing, beside the plan.
-    """
-
-    sample_seconds: float
-    schedule_seconds: float
-    pack_seconds: float
-    read_bytes: int
-    written_bytes: int
-    temporary_bytes: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,9 +1,8 @@
 """A plan's record as callers see it."""
 
 from outcrop.gnn_loader.format import MinibatchRecord
-from outcrop.gnn_loader.minibatch import Minibatch, SampledLayer
 from outcrop.gnn_loader.plan_layout import PlanLayout
-from outcrop.types import AnyArray
+from outcrop.types import AnyArray, Minibatch, SampledLayer
 
 
 def planned_minibatch(plan: PlanLayout, record: MinibatchRecord, features: dict[str, AnyArray]) -> Minibatch:

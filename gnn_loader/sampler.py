@@ -1,68 +1,29 @@
 """Draws minibatches: seeds, their in-neighbours, the neighbours' in-neighbours, hop by hop."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
 from outcrop import native
 from outcrop.errors import InvalidArgument
-from outcrop.gnn_loader.minibatch import Minibatch, UInt32Array, from_native
-from outcrop.gnn_loader.seeds import EdgeSeeds, NodeSeeds, SeedBatches, Seeds
+from outcrop.gnn_loader.drawn_minibatch import drawn_minibatch
+from outcrop.gnn_loader.seeds import SeedBatches
 from outcrop.gnn_loader.topology import Topology
-from outcrop.types import EdgeType
-
-# Edges per node and hop: the same for all edge types, or by type, where types left out are not followed. -1: all.
-Fanouts = Sequence[int] | Sequence[Mapping[EdgeType, int]] | Mapping[EdgeType, Sequence[int]]
-Labor = Literal["off", "per_hop", "shared"]
-Temporal = Literal["off", "uniform", "last"]
-Expand = Literal["all", "newcomers"]
-
-
-@dataclass(frozen=True, slots=True)
-class SamplerOptions:
-    """How neighbours are drawn. With the graph and the seeds it fixes every minibatch.
-
-    fanouts: [hop][edge type]. replace: with repetitions, exactly fan-out many wherever there is any edge.
-    weighted: by edge weight, where the edge type has some; weight 0 is never drawn; without `replace` one after the
-    other (successive sampling). labor: columns share one random number per source node, so that they agree on sources
-    and fewer nodes are wanted (LABOR-0, Balin and Catalyurek 2023, with exactly fan-out edges); shared: also in every
-    hop. temporal: only edges no younger than the seed, of those any or the last ones; edges and nodes of types without
-    times always qualify. disjoint: a tree of its own for each seed.
-    expand: "all": every node known so far draws anew in each hop (DGL's blocks); "newcomers": each node draws once
-    (PyG). keep_edges: say which edges of the graph were drawn.
-    """
-
-    fanouts: tuple[tuple[int, ...], ...]
-    seed: int = 0
-    replace: bool = False
-    weighted: bool = False
-    labor: Labor = "off"
-    temporal: Temporal = "off"
-    disjoint: bool = False
-    expand: Expand = "all"
-    keep_edges: bool = False
-
-    def as_json(self) -> dict[str, Any]:
-        """Return all of it in JSON's types, as a plan's fingerprint wants it."""
-        return {**asdict(self), "fanouts": [list(hop) for hop in self.fanouts]}
-
-    @staticmethod
-    def from_json(fields: Mapping[str, Any]) -> "SamplerOptions":
-        """Return the options that `as_json` wrote."""
-        return SamplerOptions(**{**fields, "fanouts": tuple(tuple(hop) for hop in fields["fanouts"])})
-
-
-@dataclass(frozen=True, slots=True)
-class SamplerStatistics:
-    """What a sampler has drawn. scratch_bytes: kept for the next minibatches, per thread that has sampled; it follows
-    the largest minibatch, not the graph."""
-
-    minibatches: int
-    rows: int
-    edges: int
-    scratch_bytes: int
+from outcrop.types import (
+    EdgeSeeds,
+    EdgeType,
+    Expand,
+    Fanouts,
+    Labor,
+    Minibatch,
+    NodeSeeds,
+    SamplerOptions,
+    SamplerStatistics,
+    Seeds,
+    Temporal,
+    UInt32Array,
+)
 
 
 class NeighborSampler:
@@ -185,7 +146,7 @@ class NeighborSampler:
 
     def minibatch(self, drawn: native.SampledMinibatch) -> Minibatch:
         """Return views of what `draw` returned."""
-        return from_native(drawn, self._node_types, self._edge_types)
+        return drawn_minibatch(drawn, self._node_types, self._edge_types)
 
     def statistics(self) -> SamplerStatistics:
         """Return what was drawn since the sampler was built."""

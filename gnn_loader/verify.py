@@ -12,28 +12,11 @@ from outcrop.gnn_loader.format import MinibatchRecord, unpack
 from outcrop.gnn_loader.plan_layout import OFFSETS, RECORDS
 from outcrop.gnn_loader.plan_properties import PlanProperties, StreamProperties
 from outcrop.store import Accountant, Problem, Root, StorageReader, StoredFile, VersionLease, verify_version
-from outcrop.types import AnyArray, Int64Array
+from outcrop.types import AnyArray, Int64Array, PlanProblems
 
 _BUFFER_BYTES = 1 << 20
 _COMPARED_BYTES = 8 << 20
 _NOTHING, _PINNED = -1, -2
-
-
-@dataclass(frozen=True, slots=True)
-class PlanProblems:
-    """What is wrong with a plan: nothing, if `problems` is empty. The rest counts what was looked at.
-
-    rows_compared: rows of logs that were compared with the table, of caches too: a row is checked where it enters.
-    """
-
-    problems: tuple[Problem, ...]
-    num_minibatches: int
-    rows_compared: int
-
-    @property
-    def ok(self) -> bool:
-        """Whether nothing is wrong."""
-        return not self.problems
 
 
 def verify_plan(

@@ -7,7 +7,7 @@ from functools import lru_cache
 from typing import Literal, TypeAlias, get_args
 
 from outcrop.errors import InvalidArgument
-from outcrop.store.names import KINDS, check_name
+from outcrop.types import KINDS, check_name
 
 Role: TypeAlias = Literal["read", "write", "admin"]
 

@@ -12,7 +12,7 @@ from outcrop.errors import CorruptFile, InvalidArgument, StorageFailure, Unsuppo
 from outcrop.server.identity import Role, check_role, check_scope
 from outcrop.store import os_calls
 from outcrop.store.format.record import pack_record, unpack_record
-from outcrop.store.names import check_name
+from outcrop.types import check_name
 
 FORMAT = 1
 ID = re.compile(r"[0-9a-f]{12}")

@@ -18,7 +18,7 @@ from pathlib import Path
 from outcrop.errors import AlreadyExists, InvalidArgument, NotFound, OutcropError, Unauthenticated, Unavailable
 from outcrop.server.identity import Identity, check_role, check_scope
 from outcrop.server.key_file import KeyRecord, locked, read_keys, write_keys
-from outcrop.store.names import check_name
+from outcrop.types import check_name
 
 _KEY = re.compile(r"oc_(?P<id>[0-9a-f]{12})_(?P<secret>[A-Za-z0-9_-]{43})")
 _NOBODY = "0" * 64  # compared with when no key has the id, so that an answer takes as long

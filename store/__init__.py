@@ -6,17 +6,25 @@ a folder, visible by one transaction. All memory is a part of one stated budget,
 The formats are pages in docs/formats/, their layouts modules in `format/`.
 """
 
-from outcrop.store.accountant import Accountant, MemoryStatistics, Reservation, format_bytes, parse_bytes
+from outcrop.store.accountant import Accountant, Reservation
 from outcrop.store.block_writer import BlockWriter
-from outcrop.store.device import DeviceModel
-from outcrop.store.manifest import FileEntry, Manifest
-from outcrop.store.reader import ReaderStatistics, StorageReader, StoredFile
+from outcrop.store.reader import StorageReader, StoredFile
 from outcrop.store.records import JobRecord, ObjectRecord
 from outcrop.store.root import Root, RootStatistics
 from outcrop.store.scratch import Field, SortedRuns, save_array, save_arrays, write_atomically
-from outcrop.store.verify import Problem, verify_file, verify_version
+from outcrop.store.verify import verify_file, verify_version
 from outcrop.store.version_lease import VersionLease
 from outcrop.store.version_writer import VersionWriter
+from outcrop.types import (
+    DeviceModel,
+    FileEntry,
+    Manifest,
+    MemoryStatistics,
+    Problem,
+    ReaderStatistics,
+    format_bytes,
+    parse_bytes,
+)
 
 __all__ = [
     "Accountant",

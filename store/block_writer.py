@@ -14,7 +14,7 @@ from outcrop.errors import CorruptFile, InvalidArgument
 from outcrop.store import os_calls
 from outcrop.store.format import block_file
 from outcrop.store.format.block_file import BLOCK_BYTES, Header
-from outcrop.store.manifest import FileEntry
+from outcrop.types import FileEntry, check_file_kind
 
 if TYPE_CHECKING:
     from outcrop.store.os_calls import Bytes
@@ -48,7 +48,7 @@ class BlockWriter:
 
     def __init__(self, path: str | os.PathLike[str], kind: str) -> None:
         """Create `path`, replacing what is there. Raises InvalidArgument for a bad kind, StorageFailure."""
-        block_file.check_kind(kind)
+        check_file_kind(kind)
         self._start(Path(path), kind, os_calls.create(Path(path)))
 
     def _start(self, path: Path, kind: str, file: int) -> None:

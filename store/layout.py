@@ -8,7 +8,7 @@ catalog/                        data.mdb, seal, lock
 tmp/<id>.<job>/files, scratch   a version in the making
 tmp/trash.<random>/             on its way out
 
-A kind is one of `names.KINDS`; its folder is made with its first version. No two objects have one id, whatever their
+A kind is one of `types.KINDS`; its folder is made with its first version. No two objects have one id, whatever their
 kinds.
 """
 
@@ -16,8 +16,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from outcrop.store.manifest import LEASE_NAME
-from outcrop.store.names import KINDS
+from outcrop.types import KINDS, LEASE_NAME
 
 MARKER_NAME = "OUTCROP"
 

@@ -5,7 +5,6 @@ with StorageReader(memory) as reader, reader.open(version.path("vectors.blk"), e
 """
 
 import os
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
@@ -15,7 +14,7 @@ import numpy.typing as npt
 from outcrop import native
 from outcrop.store.accountant import Accountant, Reservation
 from outcrop.store.format.block_file import BLOCK_BYTES, CHECKSUM_BYTES
-from outcrop.store.manifest import FileEntry
+from outcrop.types import FileEntry, ReaderStatistics
 
 Int64Array = npt.NDArray[np.int64]
 UInt8Array = npt.NDArray[np.uint8]
@@ -24,29 +23,6 @@ UInt8Array = npt.NDArray[np.uint8]
 DEFAULT_BUFFER_BYTES = 2 << 20
 # Bandwidth / IOPS of the development machine's device: reading through a gap this long costs as much as one more read.
 DEFAULT_GAP_BYTES = 12 << 10
-
-
-@dataclass(frozen=True, slots=True)
-class ReaderStatistics:
-    """Counters since the reader was opened, and what it holds now.
-
-    kind, reason, notes: which reader is active, why, and what was asked for and refused. reads, read_bytes, errors: of
-    the device. short_reads, resubmits: answers that had to be completed. buffer_*: of the arena.
-    """
-
-    kind: str
-    reason: str
-    notes: tuple[str, ...]
-    reads: int
-    read_bytes: int
-    errors: int
-    short_reads: int
-    resubmits: int
-    buffer_bytes: int
-    buffer_in_use_bytes: int
-    buffer_peak_bytes: int
-    num_open_files: int
-    table_bytes: int
 
 
 class StorageReader:

@@ -7,13 +7,12 @@ from typing import Any
 
 from outcrop.errors import CorruptFile, NotFound
 from outcrop.store.catalog import Catalog, Change, View
-from outcrop.store.manifest import Manifest
-from outcrop.store.names import KINDS
+from outcrop.types import KINDS, Manifest
 
 
 @dataclass(frozen=True, slots=True)
 class ObjectRecord:
-    """A collection, a graph, ... (`names.KINDS`). `id` names its folder and never changes; `spec` is the engine's; no
+    """A collection, a graph, ... (`types.KINDS`). `id` names its folder and never changes; `spec` is the engine's; no
     version yet is None."""
 
     kind: str

@@ -30,11 +30,10 @@ from outcrop.store import garbage, os_calls
 from outcrop.store.catalog import Catalog
 from outcrop.store.format.record import pack_record, unpack_record
 from outcrop.store.layout import MARKER_NAME, Layout
-from outcrop.store.manifest import Manifest
-from outcrop.store.names import KINDS, check_kind, check_name
 from outcrop.store.records import JobRecord, ObjectRecord, Records
 from outcrop.store.version_lease import VersionLease, lease_version
 from outcrop.store.version_writer import VersionWriter, take_writer_lock
+from outcrop.types import KINDS, Manifest, check_kind, check_name
 
 FORMAT = 1
 

@@ -1,29 +1,19 @@
 """Does every byte of a version still say what was written? Reads everything and reports all problems."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 from outcrop.errors import CorruptFile, NotFound, OutcropError
 from outcrop.store.format.block_file import BLOCK_BYTES
-from outcrop.store.manifest import LEASE_NAME, FileEntry
 from outcrop.store.reader import StorageReader, StoredFile
 from outcrop.store.version_lease import VersionLease
 from outcrop.store.version_writer import check_entry
+from outcrop.types import LEASE_NAME, FileEntry, Problem
 
 Progress = Callable[[int], object]
 
 # Beyond so many bad blocks of one file their checksums tell nothing new; the numbers of the others are still reported.
 _MAX_DETAILED = 16
-
-
-@dataclass(frozen=True, slots=True)
-class Problem:
-    """One thing that is wrong. block: its number in the file, None when the file as a whole is meant."""
-
-    file: str
-    block: int | None
-    text: str
 
 
 def verify_version(version: VersionLease, reader: StorageReader, progress: Progress | None = None) -> Iterator[Problem]:

@@ -9,8 +9,8 @@ from types import TracebackType
 from outcrop.errors import CorruptFile, NotFound
 from outcrop.store import os_calls
 from outcrop.store.layout import Layout, ObjectLayout
-from outcrop.store.manifest import Manifest
 from outcrop.store.records import ObjectRecord, Records
+from outcrop.types import Manifest
 
 # Garbage collection holds a lease only while it takes the version out of the catalog and renames its folder.
 _RETRY_SECONDS = 0.001

@@ -14,8 +14,8 @@ from outcrop.errors import CorruptFile, InvalidArgument, NotFound, StorageFailur
 from outcrop.store import os_calls
 from outcrop.store.format import block_file
 from outcrop.store.layout import Layout, version_number
-from outcrop.store.manifest import LEASE_NAME, FileEntry, Manifest
 from outcrop.store.records import JobRecord, ObjectRecord, Records
+from outcrop.types import LEASE_NAME, FileEntry, Manifest
 
 
 class VersionWriter:

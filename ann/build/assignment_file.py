@@ -9,10 +9,9 @@ import numpy as np
 
 from outcrop.ann.build.assignment import Neighbourhood, Rule, distances_of
 from outcrop.ann.build.scan import Tick
-from outcrop.ann.spec import as_float32
 from outcrop.ann.workers import Workers
 from outcrop.store import SortedRuns, save_array, write_atomically
-from outcrop.types import AnyArray, Float32Array, Int32Array, Int64Array
+from outcrop.types import AnyArray, Float32Array, Int32Array, Int64Array, as_float32
 
 _BATCH_ROWS = 8192
 # The work is saved about this often.

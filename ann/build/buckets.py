@@ -12,10 +12,9 @@ from outcrop.ann.build.options import Sizes
 from outcrop.ann.build.scan import Tick
 from outcrop.ann.build.source import BuildInput
 from outcrop.ann.cluster import LeafTarget, nearest, train_leaves
-from outcrop.ann.spec import CollectionSpec, as_float32
 from outcrop.ann.workers import Workers
 from outcrop.store import Field, SortedRuns, save_array
-from outcrop.types import AnyArray, Float32Array, Int64Array
+from outcrop.types import AnyArray, CollectionSpec, Float32Array, Int64Array, as_float32
 
 
 def bucket_runs(folder: Path, spec: CollectionSpec, sizes: Sizes, num_buckets: int) -> SortedRuns:

@@ -25,7 +25,6 @@ from outcrop.ann.codes import Code, make_code
 from outcrop.ann.directory import Directory
 from outcrop.ann.edge import check_unique, query_rows
 from outcrop.ann.index import Index
-from outcrop.ann.spec import CollectionSpec
 from outcrop.ann.strings import check_strings, write_strings
 from outcrop.ann.workers import Workers, single_threaded_faiss
 from outcrop.errors import InvalidArgument
@@ -41,7 +40,7 @@ from outcrop.store import (
     save_array,
     write_atomically,
 )
-from outcrop.types import AnyArray, Float32Array, Int32Array, Progress, VectorSource
+from outcrop.types import AnyArray, CollectionSpec, Float32Array, Int32Array, Progress, VectorSource
 
 _PILOT_SAMPLE = 20_000
 # The interpreter's own share of a small search budget must not decide what calibration measures.

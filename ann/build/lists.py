@@ -16,9 +16,8 @@ from outcrop.ann.build.assignment_file import AssignmentFile
 from outcrop.ann.build.options import Sizes
 from outcrop.ann.build.scan import Tick
 from outcrop.ann.codes import Code
-from outcrop.ann.spec import CollectionSpec
 from outcrop.store import BlockWriter, Field, FileEntry, SortedRuns
-from outcrop.types import AnyArray, Int32Array, Int64Array, UInt8Array
+from outcrop.types import AnyArray, CollectionSpec, Int32Array, Int64Array, UInt8Array
 
 # Vectors taken at once. What is distributed is marked at the end of such a batch, and goes on there when resumed.
 BATCH_ROWS = 16_384

@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 import numpy.typing as npt
 
 from outcrop.ann.codes import choose_code
-from outcrop.ann.spec import CollectionSpec
 from outcrop.errors import InvalidArgument, ResourceExhausted
 from outcrop.store import format_bytes
+from outcrop.types import CollectionSpec
 
 COPY_RULES = ("nearest", "soar", "rng")
 

@@ -9,9 +9,8 @@ import numpy as np
 from outcrop import native
 from outcrop.ann.build.options import Sizes
 from outcrop.ann.build.source import BuildInput
-from outcrop.ann.spec import as_float32
 from outcrop.store import save_arrays
-from outcrop.types import AnyArray, Float32Array, Int64Array
+from outcrop.types import AnyArray, Float32Array, Int64Array, as_float32
 
 Tick = Callable[[float], None]
 

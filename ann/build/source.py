@@ -10,9 +10,8 @@ import numpy as np
 
 from outcrop import native
 from outcrop.ann.edge import checked_ids, stored_rows
-from outcrop.ann.spec import CollectionSpec
 from outcrop.errors import InvalidArgument
-from outcrop.types import AnyArray, Int64Array, VectorSource, row_ranges
+from outcrop.types import AnyArray, CollectionSpec, Int64Array, VectorSource, row_ranges
 
 # One checksum tells that an array in memory is still the same for this many bytes of it.
 _CHECKSUM_BYTES = 1 << 20

@@ -9,9 +9,8 @@ import numpy as np
 from outcrop import native
 from outcrop.ann.build.scan import Scan, Tick
 from outcrop.ann.edge import query_rows
-from outcrop.ann.spec import CollectionSpec, as_float32
 from outcrop.store import SortedRuns, save_arrays
-from outcrop.types import AnyArray, Float32Array, Int64Array, UInt8Array
+from outcrop.types import AnyArray, CollectionSpec, Float32Array, Int64Array, UInt8Array, as_float32
 
 NUM_NEIGHBORS = 100
 _MOST_QUERIES = 256

@@ -19,7 +19,8 @@ from outcrop.embedded import Database
 from outcrop.gnn_loader.fetch_loader import FetchLoader
 from outcrop.gnn_loader.online import OnlineLoader
 from outcrop.gnn_loader.sampler import NeighborSampler
-from outcrop.gnn_loader.seeds import NodeSeeds, SeedBatches
+from outcrop.gnn_loader.seeds import SeedBatches
+from outcrop.types import NodeSeeds
 
 GRAPH = "graph"
 

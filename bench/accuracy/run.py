@@ -23,8 +23,9 @@ from outcrop.embedded import Database
 from outcrop.gnn_loader.adapters.train import EpochReport, GraphSage, TrainOptions, evaluate, fit
 from outcrop.gnn_loader.fetch_loader import FetchLoader
 from outcrop.gnn_loader.sampler import NeighborSampler
-from outcrop.gnn_loader.seeds import NodeSeeds, SeedBatches
+from outcrop.gnn_loader.seeds import SeedBatches
 from outcrop.gnn_loader.topology import ArrayGraph
+from outcrop.types import NodeSeeds
 
 if sys.version_info >= (3, 11):
     import tomllib

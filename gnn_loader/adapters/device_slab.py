@@ -18,10 +18,9 @@ import torch
 from outcrop import native
 from outcrop.errors import InvalidArgument
 from outcrop.gnn_loader.adapters.tensor_minibatch import TensorMinibatch, shared_tensor, tensor_minibatch
-from outcrop.gnn_loader.minibatch import Minibatch
 from outcrop.gnn_loader.scores import ranked
 from outcrop.store import parse_bytes
-from outcrop.types import AnyArray, UInt32Array
+from outcrop.types import AnyArray, Minibatch, UInt32Array
 
 # A GPU reads lines of 128 bytes: a row that begins elsewhere costs a line more (PyTorch-Direct, arXiv 2101.07956).
 LINE_BYTES = 128

@@ -18,11 +18,9 @@ from dgl.storages import FeatureStorage
 from outcrop.errors import InvalidArgument, NotFound
 from outcrop.gnn_loader.adapters.rows import RowTable, as_table, fetch_tensor
 from outcrop.gnn_loader.adapters.tensor_minibatch import TensorLayer, TensorMinibatch, attributes_of, tensor_minibatch
-from outcrop.gnn_loader.minibatch import Minibatch
 from outcrop.gnn_loader.sampler import NeighborSampler
-from outcrop.gnn_loader.seeds import NodeSeeds
 from outcrop.gnn_loader.topology import Topology
-from outcrop.types import NODE, NODE_TO_NODE, AnyArray, EdgeType
+from outcrop.types import NODE, NODE_TO_NODE, AnyArray, EdgeType, Minibatch, NodeSeeds
 
 Rows = RowTable | torch.Tensor | AnyArray
 Blocks = list[Any]

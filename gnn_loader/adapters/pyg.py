@@ -31,11 +31,9 @@ from outcrop.errors import InvalidArgument
 from outcrop.gnn_loader.adapters.pyg_output import data_of, edge_ids, is_homogeneous, repeat_seeds, sampler_output
 from outcrop.gnn_loader.adapters.rows import RowTable, as_table, fetch_tensor
 from outcrop.gnn_loader.adapters.tensor_minibatch import tensor_minibatch
-from outcrop.gnn_loader.minibatch import Minibatch
 from outcrop.gnn_loader.sampler import NeighborSampler
-from outcrop.gnn_loader.seeds import EdgeSeeds, NodeSeeds, Seeds
 from outcrop.gnn_loader.topology import Topology
-from outcrop.types import NODE, NODE_TO_NODE, AnyArray, EdgeType
+from outcrop.types import NODE, NODE_TO_NODE, AnyArray, EdgeSeeds, EdgeType, Minibatch, NodeSeeds, Seeds
 
 Rows = RowTable | torch.Tensor | AnyArray
 

@@ -17,7 +17,7 @@ import torch.utils.data
 
 from outcrop.errors import InvalidArgument
 from outcrop.gnn_loader.adapters.tensor_minibatch import TensorMinibatch, tensor_minibatch
-from outcrop.gnn_loader.minibatch import Minibatch
+from outcrop.types import Minibatch
 
 
 class Loader(Protocol):

@@ -6,8 +6,8 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from outcrop.gnn_loader.plan_properties import PlanCost
 from outcrop.store import write_atomically
+from outcrop.types import PlanCost
 
 
 class StageCosts:

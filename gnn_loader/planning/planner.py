@@ -12,12 +12,7 @@ import numpy as np
 
 from outcrop.gnn_loader.features import FeatureTable
 from outcrop.gnn_loader.graph import Graph
-from outcrop.gnn_loader.plan_properties import (
-    CurvePoints,
-    PlanCost,
-    PlanProperties,
-    StreamProperties,
-)
+from outcrop.gnn_loader.plan_properties import PlanProperties, StreamProperties
 from outcrop.gnn_loader.planning.pack import LogPacker, Misses, choose_groups, temporary_bytes
 from outcrop.gnn_loader.planning.plan_costs import StageCosts
 from outcrop.gnn_loader.planning.plan_disk import DiskBudget
@@ -37,7 +32,7 @@ from outcrop.gnn_loader.planning.schedule import MissCurve, miss_curve, share_me
 from outcrop.gnn_loader.planning.trace import Epochs, Trace, forget_trace, sample_trace
 from outcrop.gnn_loader.sampler import NeighborSampler
 from outcrop.store import Accountant, FileEntry, Manifest, StorageReader, VersionWriter, write_atomically
-from outcrop.types import Progress, UInt32Array
+from outcrop.types import CurvePoints, PlanCost, Progress, UInt32Array
 
 # Of the work, by what stages cost at 512 bytes a row.
 _STAGES = {"sample": (0.0, 0.35), "schedule": (0.35, 0.2), "pack": (0.55, 0.45)}
@@ -111,10 +106,11 @@ class Planner:
             shares = share_memory(curves, row_bytes, self._options.cache_bytes)
             if self._carried is not None:
                 shares = self._shares_of_chain(dict(shares), row_bytes)
-            fields = {t: [shares[t], CurvePoints.of(curves[t]).to_json()] for t in self._tables}
+            fields = {t: [shares[t], curves[t].points().to_json()] for t in self._tables}
             write_atomically(note, json.dumps(fields).encode())
         found = json.loads(note.read_text())
-        return [found[t][0] for t in self._tables], [CurvePoints.from_json(found[t][1]).curve() for t in self._tables]
+        points = [CurvePoints.from_json(found[t][1]) for t in self._tables]
+        return [found[t][0] for t in self._tables], [MissCurve.of(curve) for curve in points]
 
     def _sample_trace(self, writer: VersionWriter, tick: Callable[[float], None]) -> None:
         disk = self._disk(writer)
@@ -244,7 +240,7 @@ class Planner:
                 log=log.name,
                 **{name: getattr(counts, name) for name in type(counts).__slots__ if name != "pinned"},
                 pinned=tuple(counts.pinned),
-                curve=CurvePoints.of(curve),
+                curve=curve.points(),
             )
             for (node_type, planned), num_slots, curve, log, counts in zip(
                 self._tables.items(), slots, curves, logs, scheduled.streams, strict=True

@@ -16,7 +16,7 @@ import numpy.typing as npt
 from outcrop import native
 from outcrop.errors import InvalidArgument, StorageFailure
 from outcrop.store import os_calls
-from outcrop.types import Int64Array, UInt32Array
+from outcrop.types import CurvePoints, Int64Array, UInt32Array
 
 # Cache sizes that a miss curve looks at, as parts of the table.
 FRACTIONS = (0.0, 0.005, 0.01, 0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1.0)
@@ -113,6 +113,17 @@ class MissCurve:
     def misses_at(self, capacity: int) -> float:
         """Return the misses of a cache of `capacity` rows, interpolated."""
         return float(np.interp(capacity, self.capacities, self.misses))
+
+    def points(self) -> CurvePoints:
+        """Return the curve in plain values, misses rounded to a tenth."""
+        misses = tuple(round(value, 1) for value in self.misses.tolist())
+        return CurvePoints(self.num_rows, self.accesses, tuple(self.capacities.tolist()), misses)
+
+    @classmethod
+    def of(cls, points: CurvePoints) -> "MissCurve":
+        """The inverse of `points`."""
+        capacities, misses = np.array(points.capacities, np.int64), np.array(points.misses, np.float64)
+        return cls(points.num_rows, points.accesses, capacities, misses)
 
 
 def miss_curve(

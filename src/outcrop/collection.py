@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy.typing as npt
 
-from outcrop.ann import Builder, BuildOptions, CollectionSpec, Index, IndexStatistics, VerifyReport, verify_index
+from outcrop.ann import Builder, BuildOptions, CollectionSpec, Index, VerifyReport, verify_index
 from outcrop.ann.strings import read_strings
 from outcrop.connection import Connection
 from outcrop.errors import CorruptFile, InvalidArgument, NotFound
@@ -19,39 +19,15 @@ from outcrop.stop import Stop, stop_of
 from outcrop.store import (
     Accountant,
     Manifest,
-    MemoryStatistics,
     Problem,
-    ReaderStatistics,
     StorageReader,
     VersionLease,
     parse_bytes,
     verify_version,
 )
-from outcrop.types import Neighbors, Progress
+from outcrop.types import CollectionInfo, CollectionStatistics, Neighbors, Progress
 
 _LARGEST_RANGE_BUFFER = 1 << 20
-
-
-@dataclass(frozen=True, slots=True)
-class CollectionInfo:
-    """What a collection is and holds. `version` is None before its first build. files: sizes in bytes by name."""
-
-    name: str
-    spec: CollectionSpec
-    version: int | None
-    num_rows: int
-    disk_bytes: int
-    properties: dict[str, Any]
-    files: dict[str, int]
-
-
-@dataclass(frozen=True, slots=True)
-class CollectionStatistics:
-    """Where a collection's memory is, how its cache does, and what the reader has read."""
-
-    memory: MemoryStatistics
-    index: IndexStatistics
-    reader: ReaderStatistics
 
 
 @dataclass(slots=True)

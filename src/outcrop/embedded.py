@@ -8,14 +8,21 @@ from typing import Any
 
 from outcrop import graphs, loaders, plans, stored
 from outcrop.ann import CollectionSpec
-from outcrop.collection import Collection, CollectionInfo, CollectionStatistics
+from outcrop.collection import Collection
 from outcrop.connection import Connection
 from outcrop.errors import InvalidArgument
 from outcrop.gnn_loader import FeatureTable, FreshLoader, Graph, OnlineLoader, OnlineOptions, Plan, PlanOptions
-from outcrop.gnn_loader.sampler import Fanouts
 from outcrop.jobs import Job
 from outcrop.store import Manifest, Root, parse_bytes
-from outcrop.types import Progress
+from outcrop.types import (
+    STORED_KINDS,
+    CollectionInfo,
+    CollectionStatistics,
+    Fanouts,
+    Progress,
+    StoredReport,
+    parse_budget,
+)
 
 __all__ = ["Collection", "CollectionInfo", "CollectionStatistics", "Database", "connect"]
 
@@ -140,7 +147,7 @@ class Database:
 
     def stored_names(self) -> list[tuple[str, str]]:
         """Return (kind, name) of everything beside collections that holds bytes: graphs, features, plans."""
-        return [(kind, record.name) for kind in stored.KINDS for record in self._root.list_objects(kind)]
+        return [(kind, record.name) for kind in STORED_KINDS for record in self._root.list_objects(kind)]
 
     def verify(
         self,
@@ -149,7 +156,7 @@ class Database:
         *,
         memory: str | int = "256MiB",
         progress: Callable[[Progress], object] | None = None,
-    ) -> stored.StoredReport:
+    ) -> StoredReport:
         """Read every byte of a graph, a feature table or a plan and report all that is wrong with it.
 
         kind: "graphs", "features" or "plans". First every checksum; of a graph, when those are right, also that its
@@ -194,7 +201,7 @@ class Database:
         raises ResourceExhausted before it would pass a budget, Unavailable, StorageFailure, Cancelled.
         """
         options = PlanOptions(
-            cache_bytes=0 if cache_memory in (0, "0") else parse_bytes(cache_memory),
+            cache_bytes=parse_budget(cache_memory),
             pack_bytes=parse_bytes(pack_memory),
             disk_bytes=None if disk is None else parse_bytes(disk),
             num_shards=num_shards,
@@ -273,7 +280,7 @@ class Database:
         `Plan.loader` have them. Raises InvalidArgument, NotFound, ResourceExhausted.
         """
         options = PlanOptions(
-            cache_bytes=0 if cache_memory in (0, "0") else parse_bytes(cache_memory),
+            cache_bytes=parse_budget(cache_memory),
             pack_bytes=parse_bytes(pack_memory),
             disk_bytes=None if disk is None else parse_bytes(disk),
             threads=self.connection.threads,

@@ -16,9 +16,9 @@ from outcrop.gnn_loader import (
     PlanOptions,
     SeedBatches,
 )
-from outcrop.gnn_loader.sampler import Fanouts
 from outcrop.graphs import open_graph
 from outcrop.plans import as_seeds, open_tables
+from outcrop.types import Fanouts
 
 
 def open_online(

@@ -8,12 +8,11 @@ from outcrop.connection import Connection
 from outcrop.errors import AlreadyExists, CorruptFile, InvalidArgument
 from outcrop.gnn_loader import EdgeSeeds, Graph, NeighborSampler, NodeSeeds, Plan, Planner, PlanOptions, PlanTable
 from outcrop.gnn_loader.planning.trace import Epochs
-from outcrop.gnn_loader.sampler import Fanouts
-from outcrop.gnn_loader.seeds import SeedBatches, Seeds
+from outcrop.gnn_loader.seeds import SeedBatches
 from outcrop.graphs import open_features, open_graph
 from outcrop.jobs import Job
 from outcrop.store import Manifest, ObjectRecord
-from outcrop.types import Progress
+from outcrop.types import Fanouts, Progress, Seeds
 
 
 def plan_making(

@@ -1,40 +1,23 @@
 """Verifying what a root holds beside collections: graphs, feature tables, plans."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from outcrop.connection import Connection
 from outcrop.errors import CorruptFile, InvalidArgument
 from outcrop.gnn_loader import FeatureTable, Graph, Plan
 from outcrop.gnn_loader.graph_verify import graph_problems
 from outcrop.store import Accountant, Problem, StorageReader, VersionLease, verify_version
-from outcrop.types import Progress
-
-KINDS = ("graphs", "features", "plans")
+from outcrop.types import STORED_KINDS, Progress, StoredReport
 
 _BUFFER_BYTES = 1 << 20
-
-
-@dataclass(frozen=True, slots=True)
-class StoredReport:
-    """What a verification found. kind: graphs, features or plans. contents_checked: whether, beyond checksums, what the
-    files say was looked at."""
-
-    kind: str
-    name: str
-    version: int | None
-    num_files: int
-    size_bytes: int
-    contents_checked: bool
-    problems: tuple[Problem, ...]
 
 
 def verify_stored(
     connection: Connection, kind: str, name: str, memory_bytes: int, report: Callable[[Progress], object]
 ) -> StoredReport:
     """See `Database.verify`."""
-    if kind not in KINDS:
-        raise InvalidArgument(f"kind: expected one of {', '.join(KINDS)}, found {kind!r}")
+    if kind not in STORED_KINDS:
+        raise InvalidArgument(f"kind: expected one of {', '.join(STORED_KINDS)}, found {kind!r}")
     record = connection.root.get(kind, name)
     try:
         lease = connection.root.open_version(record.id)

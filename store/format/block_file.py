@@ -3,17 +3,16 @@
 Constants, pack and unpack only: `store/block_writer.py` writes these files and `core/io/block_file.hpp` reads them.
 """
 
-import re
 import struct
 from dataclasses import dataclass
 
 from outcrop import native
-from outcrop.errors import CorruptFile, InvalidArgument, UnsupportedFormat
+from outcrop.errors import CorruptFile, UnsupportedFormat
+from outcrop.types import FILE_ID_BYTES, FILE_KIND, check_file_kind
 
 BLOCK_BYTES = 4096
 MAGIC = b"OUTCROP\0"
 VERSION = 1
-FILE_ID_BYTES = 16
 KIND_BYTES = 16
 CHECKSUM_BYTES = 4
 
@@ -21,7 +20,6 @@ CHECKSUM_BYTES = 4
 _FIELDS = struct.Struct("<8sII16sQQQII16s")
 _HEADER_CRC = struct.Struct("<I")
 _RESERVED = slice(_FIELDS.size, BLOCK_BYTES - _HEADER_CRC.size)
-_KIND = re.compile(r"[a-z][a-z0-9_-]{0,15}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,18 +49,12 @@ def file_size_bytes(payload_bytes: int) -> int:
     return BLOCK_BYTES * (1 + num_blocks + table_blocks)
 
 
-def check_kind(kind: str) -> None:
-    """Raise InvalidArgument unless `kind` fits the header: 1 to 16 of a-z, 0-9, - and _, first a letter."""
-    if not _KIND.fullmatch(kind):
-        raise InvalidArgument(f"kind of a block file: expected 1 to 16 of a-z 0-9 _ -, letter first; found {kind!r}")
-
-
 def pack_header(header: Header) -> bytes:
     """Return block 0, its own checksum included.
 
     Raises InvalidArgument for a kind that does not fit.
     """
-    check_kind(header.kind)
+    check_file_kind(header.kind)
     assert len(header.file_id) == FILE_ID_BYTES
     fields = _FIELDS.pack(
         MAGIC,
@@ -122,6 +114,6 @@ def _check_crc(block: bytes, name: str) -> None:
 
 def _unpack_kind(raw: bytes, name: str) -> str:
     text = raw.rstrip(b"\0").decode("latin-1")
-    if not _KIND.fullmatch(text):
+    if not FILE_KIND.fullmatch(text):
         raise CorruptFile(f"{name}: header: kind {text!r} is not a name")
     return text

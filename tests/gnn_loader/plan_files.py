@@ -11,9 +11,8 @@ from outcrop import native
 from outcrop.gnn_loader import ArrayGraph, Minibatch, NeighborSampler, NodeSeeds, SeedBatches
 from outcrop.gnn_loader.codecs import RowCodec
 from outcrop.gnn_loader.plan_layout import OFFSETS, RECORDS, PlanLayout, PlannedStream
-from outcrop.gnn_loader.seeds import Seeds
 from outcrop.store import BlockWriter, FileEntry, Root
-from outcrop.types import AnyArray, CscArrays, EdgeType, UInt8Array
+from outcrop.types import AnyArray, CscArrays, EdgeType, Seeds, UInt8Array
 
 
 @dataclass(frozen=True)

@@ -4,10 +4,9 @@ from itertools import pairwise
 
 import numpy as np
 
-from outcrop.gnn_loader.minibatch import Minibatch, SampledLayer
 from outcrop.gnn_loader.sampler import NeighborSampler
 from outcrop.gnn_loader.topology import ArrayGraph
-from outcrop.types import CscArrays, EdgeType
+from outcrop.types import CscArrays, EdgeType, Minibatch, SampledLayer
 
 CITES: EdgeType = ("paper", "cites", "paper")
 WRITES: EdgeType = ("author", "writes", "paper")

@@ -9,8 +9,8 @@ from tests.gnn_loader.adapters.graphs import papers, random_graph
 from outcrop.errors import InvalidArgument
 from outcrop.gnn_loader.fetch_loader import FetchLoader
 from outcrop.gnn_loader.sampler import NeighborSampler
-from outcrop.gnn_loader.seeds import NodeSeeds, SeedBatches
-from outcrop.types import AnyArray
+from outcrop.gnn_loader.seeds import SeedBatches
+from outcrop.types import AnyArray, NodeSeeds
 
 BATCHES = SeedBatches(NodeSeeds(np.arange(0, 200, 3)), 16, seed=4)
 

@@ -14,8 +14,7 @@ import outcrop
 from outcrop.embedded import Database
 from outcrop.errors import InvalidArgument, NotFound, ResourceExhausted
 from outcrop.gnn_loader import FreshLoader, NeighborSampler, SeedBatches
-from outcrop.gnn_loader.seeds import NodeSeeds
-from outcrop.types import AnyArray
+from outcrop.types import AnyArray, NodeSeeds
 
 NUM_NODES, DEGREE, DIM = 3000, 6, 12
 ROW_BYTES = 4 * DIM

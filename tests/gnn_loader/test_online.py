@@ -18,8 +18,7 @@ from outcrop.embedded import Database
 from outcrop.errors import CorruptFile, InvalidArgument, ResourceExhausted
 from outcrop.gnn_loader import FeatureTable, NeighborSampler, NodeSeeds, SeedBatches
 from outcrop.gnn_loader.online import OnlineLoader
-from outcrop.gnn_loader.online_run import OnlineOptions
-from outcrop.types import AnyArray
+from outcrop.types import AnyArray, OnlineOptions
 
 NUM_NODES = 3000
 SEEDS = NodeSeeds(np.arange(0, NUM_NODES, 3))

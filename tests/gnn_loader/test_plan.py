@@ -13,6 +13,7 @@ import outcrop
 from outcrop.embedded import Database
 from outcrop.errors import Cancelled, InvalidArgument, NotFound, ResourceExhausted
 from outcrop.gnn_loader import CscEdgeArrays, EdgeSeeds, GraphArrays, NeighborSampler, NodeSeeds, SeedBatches
+from outcrop.gnn_loader.planning.schedule import MissCurve
 from outcrop.types import AnyArray, CscArrays, Progress
 
 NUM_NODES, DEGREE, DIM = 3000, 6, 12
@@ -207,7 +208,7 @@ def test_a_plan_explains_itself(database: Database) -> None:
     assert stream.cache_rows == 300
     assert stream.hit_ratio == pytest.approx(1 - stream.rows_missed / stream.rows_wanted)
     assert stream.curve.misses[0] == 2 * stream.rows_wanted
-    assert stream.curve.curve().misses_at(300) == pytest.approx(2 * stream.rows_missed, rel=0.01)
+    assert MissCurve.of(stream.curve).misses_at(300) == pytest.approx(2 * stream.rows_missed, rel=0.01)
     assert report.read_seconds == pytest.approx(report.read_bytes / report.device.bandwidth)
     assert report.disk_multiple == pytest.approx(report.disk_bytes / (NUM_NODES * ROW_BYTES))
 

@@ -9,10 +9,10 @@ import pytest
 from tests.gnn_loader.sampler_oracle import CITES, WRITES, WRITTEN_BY, check_structure, paper_graph, random_csc
 
 from outcrop import native
-from outcrop.gnn_loader.minibatch import Minibatch
-from outcrop.gnn_loader.sampler import NeighborSampler, SamplerOptions
-from outcrop.gnn_loader.seeds import EdgeSeeds, NodeSeeds, SeedBatches
+from outcrop.gnn_loader.sampler import NeighborSampler
+from outcrop.gnn_loader.seeds import SeedBatches
 from outcrop.gnn_loader.topology import ArrayGraph
+from outcrop.types import EdgeSeeds, Minibatch, NodeSeeds, SamplerOptions
 
 OPTIONS: list[dict[str, Any]] = [
     {},

@@ -15,11 +15,9 @@ import pytest
 from tests.gnn_loader.chi_square import critical_value, fits
 
 from outcrop import native
-from outcrop.gnn_loader.minibatch import SampledLayer
 from outcrop.gnn_loader.sampler import NeighborSampler
-from outcrop.gnn_loader.seeds import EdgeSeeds, NodeSeeds
 from outcrop.gnn_loader.topology import ArrayGraph
-from outcrop.types import CscArrays, EdgeType
+from outcrop.types import CscArrays, EdgeSeeds, EdgeType, NodeSeeds, SampledLayer
 
 IN: EdgeType = ("source", "to", "node")
 DRAWS = 40_000

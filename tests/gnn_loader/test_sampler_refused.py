@@ -9,8 +9,9 @@ from tests.gnn_loader.test_sampler import chain_graph
 
 from outcrop.errors import CorruptFile, InvalidArgument
 from outcrop.gnn_loader.sampler import NeighborSampler
-from outcrop.gnn_loader.seeds import NodeSeeds, SeedBatches
+from outcrop.gnn_loader.seeds import SeedBatches
 from outcrop.gnn_loader.topology import ArrayGraph
+from outcrop.types import NodeSeeds
 
 
 @pytest.mark.parametrize(

@@ -8,11 +8,10 @@ from tests.gnn_loader.chi_square import fits
 from tests.gnn_loader.sampler_oracle import CITES, WRITES, check_structure, paper_graph
 
 from outcrop.errors import InvalidArgument
-from outcrop.gnn_loader.minibatch import Minibatch
 from outcrop.gnn_loader.sampler import NeighborSampler
-from outcrop.gnn_loader.seeds import EdgeSeeds, NodeSeeds, SeedBatches
+from outcrop.gnn_loader.seeds import SeedBatches
 from outcrop.gnn_loader.topology import ArrayGraph
-from outcrop.types import CscArrays, EdgeType
+from outcrop.types import CscArrays, EdgeSeeds, EdgeType, Minibatch, NodeSeeds
 
 IN: EdgeType = ("source", "to", "node")
 

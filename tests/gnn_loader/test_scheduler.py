@@ -10,8 +10,7 @@ from tests.belady import belady_misses
 from outcrop import native
 from outcrop.errors import InvalidArgument
 from outcrop.gnn_loader import ArrayGraph, Minibatch, NeighborSampler, NodeSeeds, SeedBatches
-from outcrop.gnn_loader.minibatch import UInt32Array
-from outcrop.types import CscArrays, EdgeType
+from outcrop.types import CscArrays, EdgeType, UInt32Array
 
 USERS, ITEMS = 900, 1500
 BOUGHT_BY: EdgeType = ("item", "bought_by", "user")

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from outcrop.errors import InvalidArgument
-from outcrop.gnn_loader.seeds import EdgeSeeds, NodeSeeds, SeedBatches
+from outcrop.gnn_loader.seeds import SeedBatches
+from outcrop.types import EdgeSeeds, NodeSeeds
 
 
 def test_an_epoch_takes_every_seed_once() -> None:

@@ -21,7 +21,7 @@ from outcrop.errors import (
 )
 from outcrop.store import Root, os_calls
 from outcrop.store.format.record import pack_record
-from outcrop.store.names import KINDS
+from outcrop.types import KINDS
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from outcrop.errors import AlreadyExists, NotFound
 from outcrop.store import BlockWriter, FileEntry, Root
-from outcrop.store.names import KINDS
+from outcrop.types import KINDS
 
 # Kind and name; the same name in two kinds is two objects.
 Name = tuple[str, str]

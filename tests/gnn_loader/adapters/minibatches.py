@@ -6,11 +6,10 @@ import numpy as np
 import torch
 
 from outcrop.gnn_loader.adapters.tensor_minibatch import TensorLayer
-from outcrop.gnn_loader.minibatch import Minibatch
 from outcrop.gnn_loader.sampler import NeighborSampler
 from outcrop.gnn_loader.seeds import SeedBatches
 from outcrop.gnn_loader.topology import ArrayGraph
-from outcrop.types import NODE_TO_NODE, EdgeType
+from outcrop.types import NODE_TO_NODE, EdgeType, Minibatch
 
 
 def layer(hop: int, dst_begin: int, columns: list[list[int]], edge_type: EdgeType = NODE_TO_NODE) -> TensorLayer:

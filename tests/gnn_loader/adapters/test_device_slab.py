@@ -14,8 +14,8 @@ from tests.gnn_loader.adapters.minibatches import planned
 from outcrop.errors import InvalidArgument
 from outcrop.gnn_loader.adapters.device_slab import LINE_BYTES, DeviceLoader, DeviceSlab
 from outcrop.gnn_loader.sampler import NeighborSampler
-from outcrop.gnn_loader.seeds import NodeSeeds, SeedBatches
-from outcrop.types import AnyArray, UInt32Array
+from outcrop.gnn_loader.seeds import SeedBatches
+from outcrop.types import AnyArray, NodeSeeds, UInt32Array
 
 DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA"))]
 

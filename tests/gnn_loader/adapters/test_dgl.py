@@ -21,9 +21,9 @@ from tests.gnn_loader.adapters.minibatches import numbered, planned
 from outcrop.errors import InvalidArgument, NotFound
 from outcrop.gnn_loader import Graph
 from outcrop.gnn_loader.sampler import NeighborSampler
-from outcrop.gnn_loader.seeds import NodeSeeds, SeedBatches
+from outcrop.gnn_loader.seeds import SeedBatches
 from outcrop.gnn_loader.topology import ArrayGraph
-from outcrop.types import NODE_TO_NODE
+from outcrop.types import NODE_TO_NODE, NodeSeeds
 
 if sys.version_info >= (3, 12):
     pytest.skip("DGL's wheels end with Python 3.11", allow_module_level=True)

@@ -10,8 +10,8 @@ from torch_geometric.data import Data, HeteroData
 from outcrop.errors import InvalidArgument
 from outcrop.gnn_loader.adapters.pyg import DataLoader
 from outcrop.gnn_loader.sampler import NeighborSampler
-from outcrop.gnn_loader.seeds import EdgeSeeds, NodeSeeds, SeedBatches
-from outcrop.types import NODE_TO_NODE
+from outcrop.gnn_loader.seeds import SeedBatches
+from outcrop.types import NODE_TO_NODE, EdgeSeeds, NodeSeeds
 
 
 def test_planned_minibatches_become_data() -> None:

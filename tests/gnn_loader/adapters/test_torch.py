@@ -14,9 +14,9 @@ from torch.utils.data import DataLoader
 from outcrop.errors import InvalidArgument
 from outcrop.gnn_loader.adapters.tensor_minibatch import TensorMinibatch, shared_tensor, tensor_minibatch
 from outcrop.gnn_loader.adapters.torch import MinibatchDataset
-from outcrop.gnn_loader.minibatch import Minibatch
 from outcrop.gnn_loader.sampler import NeighborSampler
-from outcrop.gnn_loader.seeds import EdgeSeeds, NodeSeeds, SeedBatches
+from outcrop.gnn_loader.seeds import SeedBatches
+from outcrop.types import EdgeSeeds, Minibatch, NodeSeeds
 
 
 class ListLoader:

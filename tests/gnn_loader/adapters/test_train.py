@@ -26,8 +26,8 @@ from outcrop.gnn_loader.adapters.train import (
 )
 from outcrop.gnn_loader.fetch_loader import FetchLoader
 from outcrop.gnn_loader.sampler import NeighborSampler
-from outcrop.gnn_loader.seeds import EdgeSeeds, NodeSeeds, SeedBatches
-from outcrop.types import AnyArray, Int64Array
+from outcrop.gnn_loader.seeds import SeedBatches
+from outcrop.types import AnyArray, EdgeSeeds, Int64Array, NodeSeeds
 
 
 def test_a_mean_is_over_the_sources_of_a_column() -> None:

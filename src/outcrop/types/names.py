@@ -5,9 +5,12 @@ import re
 from outcrop.errors import InvalidArgument
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+FILE_KIND = re.compile(r"[a-z][a-z0-9_-]{0,15}")
 
 # What a root holds: kind, which is a table of the catalog and a folder of the root -> what people call one of them.
 KINDS = {"collections": "collection", "graphs": "graph", "features": "feature table", "plans": "plan"}
+# Those that are verified and listed as one; collections say more of themselves.
+STORED_KINDS = ("graphs", "features", "plans")
 
 
 def check_kind(kind: str) -> str:
@@ -27,3 +30,9 @@ def check_name(what: str, name: str, longest: int = 255) -> str:
             f"{what}: expected 1 to {longest} of A-Z a-z 0-9 . _ -, first a letter or digit; found {name!r}"
         )
     return name
+
+
+def check_file_kind(kind: str) -> None:
+    """Raise InvalidArgument unless `kind` can be that of a block file: 1 to 16 of a-z, 0-9, - and _, first a letter."""
+    if not FILE_KIND.fullmatch(kind):
+        raise InvalidArgument(f"kind of a block file: expected 1 to 16 of a-z 0-9 _ -, letter first; found {kind!r}")

@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from outcrop.errors import InvalidArgument, NotFound
-from outcrop.store.format import block_file
-from outcrop.store.names import check_name
+from outcrop.types.names import check_file_kind, check_name
 
 # A file that readers lock; it belongs to the folder of every version and so no block file may take its name.
 LEASE_NAME = "lease"
+FILE_ID_BYTES = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,8 +28,8 @@ class FileEntry:
 
     def __post_init__(self) -> None:
         check_name("file name", self.name)
-        block_file.check_kind(self.kind)
-        if self.name == LEASE_NAME or len(self.file_id) != block_file.FILE_ID_BYTES:
+        check_file_kind(self.kind)
+        if self.name == LEASE_NAME or len(self.file_id) != FILE_ID_BYTES:
             raise InvalidArgument(f"{self.name}: not a file of a version: {self}")
 
     def to_json(self) -> dict[str, Any]:

@@ -4,13 +4,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-import numpy.typing as npt
 
-from outcrop import native
-from outcrop.types import AnyArray, EdgeType, Float32Array, Int64Array
-
-UInt32Array = npt.NDArray[np.uint32]
-UInt64Array = npt.NDArray[np.uint64]
+from outcrop.types.arrays import AnyArray, Float32Array, Int64Array, UInt32Array, UInt64Array
+from outcrop.types.graph import EdgeType
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,27 +77,3 @@ class Minibatch:
         ends = self.seed_rows.reshape(-1, 2)
         sources, destinations = self.nodes[self.link_src_type][ends[:, 0]], self.nodes[self.seed_type][ends[:, 1]]
         return np.stack([sources, destinations], axis=1).astype(np.int64)
-
-
-def from_native(drawn: native.SampledMinibatch, node_types: Sequence[str], edge_types: Sequence[EdgeType]) -> Minibatch:
-    """Return views of what the core drew. node_types, edge_types: the graph's, in its order."""
-    labels, trees = drawn.labels, drawn.trees
-    is_of_links = len(labels) > 0
-    return Minibatch(
-        epoch=drawn.epoch,
-        batch=drawn.batch,
-        nodes=dict(zip(node_types, drawn.nodes, strict=True)),
-        hop_offsets=dict(zip(node_types, drawn.hop_offsets, strict=True)),
-        layers=tuple(_layer(drawn, number, edge_types) for number in range(drawn.num_layers)),
-        seed_type=node_types[drawn.seed_type],
-        link_src_type=node_types[drawn.link_src_type],
-        seed_rows=drawn.seed_rows,
-        labels=labels if is_of_links else None,
-        trees=dict(zip(node_types, trees, strict=True)) if trees else None,
-    )
-
-
-def _layer(drawn: native.SampledMinibatch, number: int, edge_types: Sequence[EdgeType]) -> SampledLayer:
-    edge_type, hop, dst_begin, dst_end, indptr, indices, edges = drawn.layer(number)
-    asked = len(edges) == len(indices)
-    return SampledLayer(hop, edge_types[edge_type], dst_begin, dst_end, indptr, indices, edges if asked else None)

@@ -1,12 +1,37 @@
-"""What a collection is: dimension, metric, the type of its vectors and ids. Fixed when it is created."""
+"""What a collection of vectors is, what it is made of, and how it does."""
 
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
 from outcrop.errors import InvalidArgument
-from outcrop.types import AnyArray, Float32Array
+from outcrop.types.arrays import AnyArray
+from outcrop.types.storage import MemoryStatistics, ReaderStatistics
+
+
+class VectorSource(Protocol):
+    """Rows to build from, read in any order and more than once. `outcrop.datasets.vectors.open_vectors` returns one."""
+
+    @property
+    def num_rows(self) -> int:
+        """How many vectors there are."""
+        ...
+
+    @property
+    def dim(self) -> int:
+        """The dimension of each."""
+        ...
+
+    @property
+    def dtype(self) -> np.dtype[np.generic]:
+        """float32, float16, uint8 or int8."""
+        ...
+
+    def read(self, start: int, stop: int) -> AnyArray:
+        """Return rows [start, stop) as a C-contiguous array [stop - start, dim]."""
+        ...
+
 
 METRICS = ("l2", "ip", "cosine")
 DTYPES = ("float32", "float16", "uint8", "int8")
@@ -69,11 +94,43 @@ class CollectionSpec:
         return CollectionSpec(**value)
 
 
-def as_float32(rows: AnyArray) -> Float32Array:
-    """Return rows as float32, C-contiguous; no copy where they already are."""
-    return np.ascontiguousarray(rows, dtype=np.float32)
-
-
 def _require_one_of(name: str, value: str, allowed: tuple[str, ...]) -> None:
     if value not in allowed:
         raise InvalidArgument(f"{name}: expected one of {', '.join(allowed)}, found {value!r}")
+
+
+@dataclass(frozen=True, slots=True)
+class IndexStatistics:
+    """Where an index's memory is, and how its cache does. All sizes in bytes; counts since it was opened or cleared."""
+
+    centroid_bytes: int
+    directory_bytes: int
+    buffer_bytes: int
+    cache_capacity_bytes: int
+    cache_bytes: int
+    cache_hits: int
+    cache_misses: int
+    cache_admitted: int
+    cache_evicted: int
+
+
+@dataclass(frozen=True, slots=True)
+class CollectionInfo:
+    """What a collection is and holds. `version` is None before its first build. files: sizes in bytes by name."""
+
+    name: str
+    spec: CollectionSpec
+    version: int | None
+    num_rows: int
+    disk_bytes: int
+    properties: dict[str, Any]
+    files: dict[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class CollectionStatistics:
+    """Where a collection's memory is, how its cache does, and what the reader has read."""
+
+    memory: MemoryStatistics
+    index: IndexStatistics
+    reader: ReaderStatistics

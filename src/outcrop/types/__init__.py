@@ -1,0 +1,141 @@
+"""The plain data that callers give and get, the same embedded and served."""
+
+from outcrop.types.arrays import (
+    AnyArray,
+    Float32Array,
+    Int32Array,
+    Int64Array,
+    UInt8Array,
+    UInt32Array,
+    UInt64Array,
+    as_float32,
+    row_ranges,
+)
+from outcrop.types.byte_sizes import format_bytes, parse_budget, parse_bytes
+from outcrop.types.collection import (
+    DTYPES,
+    ID_TYPES,
+    MAX_DIM,
+    METRICS,
+    CollectionInfo,
+    CollectionSpec,
+    CollectionStatistics,
+    IndexStatistics,
+    VectorSource,
+)
+from outcrop.types.device import DeviceModel
+from outcrop.types.features import FeatureStatistics, RowSource
+from outcrop.types.graph import (
+    NODE,
+    NODE_TO_NODE,
+    CooEdges,
+    CscArrays,
+    CscEdges,
+    EdgeBatch,
+    EdgeSource,
+    EdgeStatistics,
+    EdgeType,
+    GraphSource,
+    GraphStatistics,
+)
+from outcrop.types.loading import (
+    FreshEpoch,
+    FreshStatistics,
+    LoaderStatistics,
+    OnlineOptions,
+    OnlineStatistics,
+    ScoreKind,
+    StreamCounts,
+)
+from outcrop.types.manifest import FILE_ID_BYTES, LEASE_NAME, FileEntry, Manifest
+from outcrop.types.minibatch import Minibatch, SampledLayer
+from outcrop.types.names import FILE_KIND, KINDS, STORED_KINDS, check_file_kind, check_kind, check_name
+from outcrop.types.plan import CurvePoints, PlanCost, PlanReport, StreamReport
+from outcrop.types.progress import Progress
+from outcrop.types.reports import PlanProblems, Problem, StoredReport, VerifyReport
+from outcrop.types.sampling import Expand, Fanouts, Labor, SamplerOptions, SamplerStatistics, Temporal
+from outcrop.types.search import Neighbors, SearchUsage
+from outcrop.types.seeds import EdgeSeeds, NodeSeeds, Seeds
+from outcrop.types.storage import MemoryStatistics, ReaderStatistics
+from outcrop.types.tiers import TierStatistics, VictimStatistics
+
+__all__ = [
+    "DTYPES",
+    "FILE_ID_BYTES",
+    "FILE_KIND",
+    "ID_TYPES",
+    "KINDS",
+    "LEASE_NAME",
+    "MAX_DIM",
+    "METRICS",
+    "NODE",
+    "NODE_TO_NODE",
+    "STORED_KINDS",
+    "AnyArray",
+    "CollectionInfo",
+    "CollectionSpec",
+    "CollectionStatistics",
+    "CooEdges",
+    "CscArrays",
+    "CscEdges",
+    "CurvePoints",
+    "DeviceModel",
+    "EdgeBatch",
+    "EdgeSeeds",
+    "EdgeSource",
+    "EdgeStatistics",
+    "EdgeType",
+    "Expand",
+    "Fanouts",
+    "FeatureStatistics",
+    "FileEntry",
+    "Float32Array",
+    "FreshEpoch",
+    "FreshStatistics",
+    "GraphSource",
+    "GraphStatistics",
+    "IndexStatistics",
+    "Int32Array",
+    "Int64Array",
+    "Labor",
+    "LoaderStatistics",
+    "Manifest",
+    "MemoryStatistics",
+    "Minibatch",
+    "Neighbors",
+    "NodeSeeds",
+    "OnlineOptions",
+    "OnlineStatistics",
+    "PlanCost",
+    "PlanProblems",
+    "PlanReport",
+    "Problem",
+    "Progress",
+    "ReaderStatistics",
+    "RowSource",
+    "SampledLayer",
+    "SamplerOptions",
+    "SamplerStatistics",
+    "ScoreKind",
+    "SearchUsage",
+    "Seeds",
+    "StoredReport",
+    "StreamCounts",
+    "StreamReport",
+    "Temporal",
+    "TierStatistics",
+    "UInt8Array",
+    "UInt32Array",
+    "UInt64Array",
+    "VectorSource",
+    "VerifyReport",
+    "VictimStatistics",
+    "as_float32",
+    "check_file_kind",
+    "check_kind",
+    "check_name",
+    "format_bytes",
+    "parse_budget",
+    "parse_bytes",
+    "row_ranges",
+]
