@@ -10,6 +10,7 @@ from outcrop.errors import InvalidArgument
 from outcrop.gnn_loader.drawn_minibatch import drawn_minibatch
 from outcrop.gnn_loader.seeds import SeedBatches
 from outcrop.gnn_loader.topology import Topology
+from outcrop.stop import Stop, words_of
 from outcrop.types import (
     EdgeSeeds,
     EdgeType,
@@ -86,21 +87,29 @@ class NeighborSampler:
         """How many times neighbours are drawn."""
         return len(self.options.fanouts)
 
-    def sample(self, seeds: Any, *, epoch: int = 0, batch: int = 0) -> Minibatch:
+    def sample(self, seeds: Any, *, epoch: int = 0, batch: int = 0, stop: Stop | None = None) -> Minibatch:
         """Draw one minibatch. seeds: `NodeSeeds`, `EdgeSeeds`, or ids where the graph has one type of nodes.
 
-        Raises InvalidArgument for ids that the graph does not have.
+        stop: a deadline, or a way to cancel the call from another thread. Raises InvalidArgument for ids that the graph
+        does not have, DeadlineExceeded, Cancelled.
         """
         given = seeds if isinstance(seeds, NodeSeeds | EdgeSeeds) else NodeSeeds(seeds, self._only_node_type())
         everything = np.arange(len(given), dtype=np.uint32)
-        return self.minibatch(self.draw(given, [everything], epoch=epoch, first_batch=batch)[0])
+        return self.minibatch(self.draw(given, [everything], epoch=epoch, first_batch=batch, stop=stop)[0])
 
     def sample_many(
-        self, batches: SeedBatches, *, epoch: int = 0, first_batch: int = 0, count: int | None = None, threads: int = 1
+        self,
+        batches: SeedBatches,
+        *,
+        epoch: int = 0,
+        first_batch: int = 0,
+        count: int | None = None,
+        threads: int = 1,
+        stop: Stop | None = None,
     ) -> Iterator[Minibatch]:
         """Yield minibatches first_batch, first_batch + 1, ... of an epoch, a few at a time in parallel.
 
-        The same for any number of threads. count: None goes to the end of the epoch.
+        The same for any number of threads. count: None goes to the end of the epoch. stop: as `sample` has it.
         """
         _check_number("threads", threads, least=1)
         _check_number("first_batch", first_batch)
@@ -109,7 +118,7 @@ class NeighborSampler:
         for start in range(0, len(positions), 2 * threads):
             some = positions[start : start + 2 * threads]
             first = first_batch + start
-            for drawn in self.draw(batches.seeds, some, epoch=epoch, first_batch=first, threads=threads):
+            for drawn in self.draw(batches.seeds, some, epoch=epoch, first_batch=first, threads=threads, stop=stop):
                 yield self.minibatch(drawn)
 
     def draw(
@@ -120,6 +129,7 @@ class NeighborSampler:
         epoch: int,
         first_batch: int,
         threads: int = 1,
+        stop: Stop | None = None,
     ) -> list[native.SampledMinibatch]:
         """Draw minibatch first_batch + i from the seeds at positions[i], all of them at once, as the core keeps them.
 
@@ -142,6 +152,7 @@ class NeighborSampler:
             link_src_type=None if src_type is None else self._type_number(src_type),
             negatives=0 if isinstance(seeds, NodeSeeds) else seeds.negatives,
             num_threads=threads,
+            stop=words_of(stop),
         )
 
     def minibatch(self, drawn: native.SampledMinibatch) -> Minibatch:

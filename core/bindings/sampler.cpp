@@ -85,7 +85,7 @@ std::vector<SampledMinibatch> sample_batches(const BoundSampler& bound, const Ve
                                              const Vector<uint64_t>& offsets,
                                              const std::optional<Vector<int64_t>>& times, uint64_t epoch,
                                              uint64_t first_batch, uint32_t type, std::optional<uint32_t> link_src_type,
-                                             uint32_t negatives, size_t num_threads) {
+                                             uint32_t negatives, size_t num_threads, const StopWords& stop) {
   const size_t width = link_src_type ? 2 : 1, num_seeds = nodes.shape(0) / width;
   require(offsets.shape(0) > 0 && std::is_sorted(offsets.data(), offsets.data() + offsets.shape(0)) &&
               offsets.data()[offsets.shape(0) - 1] <= num_seeds,
@@ -103,7 +103,7 @@ std::vector<SampledMinibatch> sample_batches(const BoundSampler& bound, const Ve
     batches.push_back(seeds);
   }
   nb::gil_scoped_release unlocked;
-  return bound.sampler.sample_many(batches, num_threads);
+  return bound.sampler.sample_many(batches, num_threads, stop_of(stop));
 }
 
 nb::ndarray<nb::numpy, uint32_t, nb::ndim<1>> seed_order_array(uint32_t n, uint64_t seed, uint64_t epoch) {
@@ -210,6 +210,7 @@ void bind_sampler(nb::module_& m) {
       .def(nb::init<const BoundGraph&, SamplerOptions>(), "graph"_a, "options"_a)
       .def("sample_batches", sample_batches, "nodes"_a, "offsets"_a, "times"_a.none(), nb::kw_only(), "epoch"_a,
            "first_batch"_a, "type"_a, "link_src_type"_a.none(), "negatives"_a, "num_threads"_a,
+           "stop"_a.noconvert().none() = nb::none(),
            "Draw minibatches first_batch, first_batch + 1, ...: one for each stretch of seeds between two offsets.")
       .def(
           "statistics",
@@ -218,7 +219,8 @@ void bind_sampler(nb::module_& m) {
             return std::make_tuple(found.minibatches, found.rows, found.edges, found.scratch_bytes);
           },
           "Return minibatches, rows and edges drawn, and bytes kept for the next ones by threads that are idle.")
-      .def("release", [](BoundSampler& bound) { bound.sampler.release(); }, "Give back what idle threads keep.");
+      .def(
+          "release", [](BoundSampler& bound) { bound.sampler.release(); }, "Give back what idle threads keep.");
   m.def("seed_order", seed_order_array, "n"_a, "seed"_a, "epoch"_a,
         "Return 0 .. n - 1 in the order of one epoch: uint32 [n].");
   bind_minibatch(m);

@@ -21,9 +21,9 @@ constexpr size_t kEdgesAtATime = 128;
 }  // namespace
 
 template <class Key>
-Drawing<Key>::Drawing(const GraphView& graph, const SamplerOptions& options, const SeedBatch& seeds,
+Drawing<Key>::Drawing(const GraphView& graph, const SamplerOptions& options, const SeedBatch& seeds, const Stop& stop,
                       DrawingScratch<Key>& scratch)
-    : graph_(graph), options_(options), seeds_(seeds), scratch_(scratch) {
+    : graph_(graph), options_(options), seeds_(seeds), stop_(stop), scratch_(scratch) {
   const size_t num_types = graph.num_nodes.size();
   minibatch_.epoch = seeds.epoch;
   minibatch_.batch = seeds.batch;
@@ -109,6 +109,7 @@ void Drawing<Key>::draw_layer(LayerDraw& draw, SampledLayer& layer) {
   if (options_.keep_edges) layer.edges.resize(most_edges);
   size_t num_edges = 0, asked = scratch_.layer.read_ahead.is_on() ? 0 : scratch_.columns.size();
   for (size_t column = 0; column < scratch_.columns.size();) {
+    stop_.check();
     const size_t begin = num_edges;
     for (; asked < scratch_.columns.size() && asked < column + kColumnsAskedAhead; ++asked)
       draw.ask_for_edges(scratch_.columns[asked]);
@@ -127,6 +128,7 @@ uint64_t Drawing<Key>::find_columns(LayerDraw& draw, const SampledLayer& layer) 
   uint64_t most_edges = 0;
   uint32_t asked = scratch_.layer.read_ahead.is_on() ? layer.dst_begin : layer.dst_end;
   for (uint32_t row = layer.dst_begin; row < layer.dst_end; ++row) {
+    if (row % kColumnsAskedAhead == 0) stop_.check();
     for (; asked < layer.dst_end && asked < row + kColumnsAskedAhead; ++asked) draw.ask_for_column(nodes[asked]);
     if (row + kColumnsAhead < layer.dst_end) draw.prefetch_column(nodes[row + kColumnsAhead]);
     const Column column = draw.column(target(layer.dst_type, row));

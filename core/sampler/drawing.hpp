@@ -7,6 +7,7 @@
 #include "sampler/layer_draw.hpp"
 #include "sampler/local_ids.hpp"
 #include "sampler/sampler.hpp"
+#include "stop.hpp"
 
 namespace outcrop {
 
@@ -36,7 +37,8 @@ struct DrawingScratch {
 template <class Key>
 class Drawing {
  public:
-  Drawing(const GraphView& graph, const SamplerOptions& options, const SeedBatch& seeds, DrawingScratch<Key>& scratch);
+  Drawing(const GraphView& graph, const SamplerOptions& options, const SeedBatch& seeds, const Stop& stop,
+          DrawingScratch<Key>& scratch);
 
   SampledMinibatch draw();
 
@@ -63,6 +65,7 @@ class Drawing {
   const GraphView& graph_;
   const SamplerOptions& options_;
   const SeedBatch& seeds_;
+  const Stop& stop_;
   DrawingScratch<Key>& scratch_;
   SampledMinibatch minibatch_;
 };

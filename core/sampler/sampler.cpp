@@ -71,19 +71,21 @@ Sampler::Sampler(GraphView graph, SamplerOptions options) : graph_(std::move(gra
 
 Sampler::~Sampler() = default;
 
-SampledMinibatch Sampler::sample(const SeedBatch& seeds) const {
+SampledMinibatch Sampler::sample(const SeedBatch& seeds, const Stop& stop) const {
+  stop.check();
   check_seeds(seeds);
   std::unique_ptr<Scratch> scratch = take_scratch();
-  SampledMinibatch minibatch = options_.disjoint ? Drawing(graph_, options_, seeds, scratch->disjoint).draw()
-                                                 : Drawing(graph_, options_, seeds, scratch->shared).draw();
+  SampledMinibatch minibatch = options_.disjoint ? Drawing(graph_, options_, seeds, stop, scratch->disjoint).draw()
+                                                 : Drawing(graph_, options_, seeds, stop, scratch->shared).draw();
   give_back(std::move(scratch), minibatch);
   return minibatch;
 }
 
-std::vector<SampledMinibatch> Sampler::sample_many(std::span<const SeedBatch> batches, size_t num_threads) const {
+std::vector<SampledMinibatch> Sampler::sample_many(std::span<const SeedBatch> batches, size_t num_threads,
+                                                   const Stop& stop) const {
   std::vector<SampledMinibatch> minibatches(batches.size());
   parallel_chunks(batches.size(), 1, num_threads, [&](size_t begin, size_t end) {
-    for (size_t i = begin; i < end; ++i) minibatches[i] = sample(batches[i]);
+    for (size_t i = begin; i < end; ++i) minibatches[i] = sample(batches[i], stop);
   });
   return minibatches;
 }

@@ -12,6 +12,7 @@
 
 #include "sampler/csc_view.hpp"
 #include "sampler/sampled_minibatch.hpp"
+#include "stop.hpp"
 
 namespace outcrop {
 
@@ -70,11 +71,13 @@ class Sampler {
   const SamplerOptions& options() const { return options_; }
 
   // Any thread. Throws InvalidArgument for seeds out of range, CorruptFile where the graph's arrays contradict
-  // themselves, ResourceExhausted where a layer would have 2^32 edges or more.
-  SampledMinibatch sample(const SeedBatch& seeds) const;
+  // themselves, ResourceExhausted where a layer would have 2^32 edges or more, and what `stop` says, asked every
+  // hundred edges or so.
+  SampledMinibatch sample(const SeedBatch& seeds, const Stop& stop = {}) const;
 
   // Many at once, divided among threads; results do not depend on their number.
-  std::vector<SampledMinibatch> sample_many(std::span<const SeedBatch> batches, size_t num_threads) const;
+  std::vector<SampledMinibatch> sample_many(std::span<const SeedBatch> batches, size_t num_threads,
+                                            const Stop& stop = {}) const;
 
   SamplerStatistics statistics() const;
   void release();  // gives back what idle threads keep; the next minibatch makes it anew

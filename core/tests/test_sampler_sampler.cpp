@@ -2,6 +2,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include <chrono>
 #include <filesystem>
 #include <numeric>
 #include <random>
@@ -11,6 +12,7 @@
 #include "sampler/sampler.hpp"
 #include "sampler/seed_nodes.hpp"
 #include "tests/check.hpp"
+#include "tests/stop_words.hpp"
 
 namespace outcrop::testing {
 namespace {
@@ -156,6 +158,24 @@ TEST(a_mapped_graph_whose_pages_must_be_read_is_drawn_from_like_one_in_memory) {
   const auto expected = Sampler(graph.view(), options({{10}, {-1}})).sample_many(batches, 1);
 
   for (size_t i = 0; i < batches.size(); ++i) CHECK(same(mapped[i], expected[i]));
+}
+
+TEST(sampling_that_is_told_to_stop_throws_and_draws_the_same_afterwards) {
+  const Graph graph(200'000, 5);
+  const Sampler sampler(graph.view(), options({{-1}, {-1}, {-1}}));
+  std::vector<uint32_t> seeds(100'000);
+  std::iota(seeds.begin(), seeds.end(), 0);
+  const std::vector<SeedBatch> whole = batches_of(seeds, seeds.size());
+  StopWords words;
+  words.end_after(std::chrono::nanoseconds(0));
+  CHECK_THROWS(sampler.sample(whole[0], Stop(words.words)), DeadlineExceeded, "");
+  words.end_after(std::chrono::milliseconds(1));  // in the midst of the first hop
+  CHECK_THROWS(sampler.sample_many(whole, 2, Stop(words.words)), DeadlineExceeded, "");
+  words = {};
+  words.set();
+  CHECK_THROWS(sampler.sample(whole[0], Stop(words.words)), Cancelled, "");
+  CHECK_EQUAL(sampler.statistics().minibatches, uint64_t{0});
+  CHECK(same(sampler.sample(whole[0]), Sampler(graph.view(), options({{-1}, {-1}, {-1}})).sample(whole[0])));
 }
 
 TEST(asking_ahead_pays_where_pages_are_missing) {
