@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from outcrop.errors import CorruptFile, InvalidArgument
+from outcrop.stop import Stop
 from outcrop.store import BlockWriter, FileEntry, StoredFile
 from outcrop.types import Int64Array
 
@@ -46,7 +47,9 @@ def write_strings(path: Path, strings: list[str]) -> FileEntry:
         return writer.finish()
 
 
-def read_strings(file: StoredFile, num_strings: int, ids: Int64Array) -> npt.NDArray[np.object_]:
+def read_strings(
+    file: StoredFile, num_strings: int, ids: Int64Array, stop: Stop | None = None
+) -> npt.NDArray[np.object_]:
     """Return the text of ids of any shape as an object array; None where the id is -1. Two waves of reads for all of
     them."""
     out = np.full(ids.shape, None, object)
@@ -54,13 +57,13 @@ def read_strings(file: StoredFile, num_strings: int, ids: Int64Array) -> npt.NDA
     if not wanted.size:
         return out
     bounds = np.empty(wanted.size * 16, np.uint8)
-    file.read_ranges(wanted * 8, np.full(wanted.size, 16), bounds)
+    file.read_ranges(wanted * 8, np.full(wanted.size, 16), bounds, stop=stop)
     begins, ends = bounds.view(np.uint64).reshape(-1, 2).astype(np.int64).T
     lengths = ends - begins
     if (lengths < 1).any():
         raise CorruptFile(f"{file.path}: offsets of string ids go backwards")
     text = np.empty(int(lengths.sum()), np.uint8)
-    file.read_ranges(begins + (num_strings + 1) * 8, lengths, text)
+    file.read_ranges(begins + (num_strings + 1) * 8, lengths, text, stop=stop)
     ends_in_text = np.cumsum(lengths)
     decoded = {
         int(number): text[end - length : end].tobytes().decode()

@@ -17,6 +17,7 @@ import numpy as np
 from outcrop import native
 from outcrop.errors import CorruptFile, InvalidArgument
 from outcrop.gnn_loader.codecs import RowCodec
+from outcrop.stop import Stop, check, held, stop_of
 from outcrop.store import Accountant, Manifest, StorageReader, StoredFile, VersionLease
 from outcrop.types import AnyArray, FeatureStatistics, Int64Array, UInt8Array
 
@@ -85,14 +86,25 @@ class FeatureTable:
         """Bytes of one row on disk."""
         return self.codec.row_bytes
 
-    def fetch(self, ids: Any, out: AnyArray | None = None, decode: bool = True) -> AnyArray:
+    def fetch(
+        self,
+        ids: Any,
+        out: AnyArray | None = None,
+        decode: bool = True,
+        *,
+        timeout: float | None = None,
+        stop: Stop | None = None,
+    ) -> AnyArray:
         """Return the rows of `ids`: an array [n, *row_shape] of `dtype`, bit-identical to what was imported (raw).
 
         ids: integers [n], in any order, repeats allowed. out: C-contiguous, of that shape and dtype, filled and
-        returned. decode: False returns the coded bytes instead, uint8 [n, row_bytes].
+        returned. decode: False returns the coded bytes instead, uint8 [n, row_bytes]. timeout: seconds the call may
+        take; stop: instead of it, also to cancel the call from another thread; `out` is then filled in part.
         Reads are sorted and merged; each block is checked. Raises InvalidArgument naming the first id out of range,
-        CorruptFile, StorageFailure.
+        CorruptFile, StorageFailure, DeadlineExceeded, Cancelled.
         """
+        stop = stop_of(timeout, stop)
+        check(stop)
         if os.getpid() != self._process:
             raise InvalidArgument(f"{self.file.path}: the table was opened in another process; open it after the fork")
         rows = self._checked_ids(ids)
@@ -104,10 +116,10 @@ class FeatureTable:
         for start in range(0, len(rows), step):
             part = slice(start, start + step)
             if as_stored:
-                self._read(rows[part], out[part].reshape(-1).view(np.uint8))
+                self._read(rows[part], out[part].reshape(-1).view(np.uint8), stop)
             else:
                 coded = np.empty((len(rows[part]), self.row_bytes), np.uint8)
-                self._read(rows[part], coded.reshape(-1))
+                self._read(rows[part], coded.reshape(-1), stop)
                 native.decode_rows(self.codec.name, coded, out[part].reshape(len(coded), -1))
         return out
 
@@ -127,12 +139,12 @@ class FeatureTable:
     ) -> None:
         self.close()
 
-    def _read(self, rows: Int64Array, out: UInt8Array) -> None:
+    def _read(self, rows: Int64Array, out: UInt8Array, stop: Stop | None) -> None:
         lengths = np.full(len(rows), self.row_bytes, np.int64)
         # One read takes all buffers that are free and keeps the device's queue full; a second one beside it would find
         # none.
-        with self._lock:
-            usage = self.file.read_ranges(rows * self.row_bytes, lengths, out)
+        with held(self._lock, stop):
+            usage = self.file.read_ranges(rows * self.row_bytes, lengths, out, stop=stop)
             before = self._statistics
             self._statistics = FeatureStatistics(
                 before.rows + len(rows), before.reads + usage.reads, before.read_bytes + usage.bytes

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from outcrop import native
+from outcrop.stop import Stop, words_of
 from outcrop.store.accountant import Accountant, Reservation
 from outcrop.store.format.block_file import BLOCK_BYTES, CHECKSUM_BYTES
 from outcrop.types import FileEntry, ReaderStatistics
@@ -140,14 +141,20 @@ class StoredFile:
         return out
 
     def read_ranges(
-        self, offsets: Int64Array, lengths: Int64Array, out: UInt8Array, gap_bytes: int = DEFAULT_GAP_BYTES
+        self,
+        offsets: Int64Array,
+        lengths: Int64Array,
+        out: UInt8Array,
+        gap_bytes: int = DEFAULT_GAP_BYTES,
+        stop: Stop | None = None,
     ) -> native.ReadUsage:
         """Copy payload ranges into `out`, one behind the other, and return what was read for them.
 
         offsets, lengths: int64 [num_ranges], bytes, in any order; they may overlap. out: uint8 [sum of lengths].
-        Reads are merged across gaps of up to `gap_bytes`. Raises as `read` does.
+        Reads are merged across gaps of up to `gap_bytes`. Where calls of other threads hold all buffers, this one waits
+        for them. Raises as `read` does, and what `stop` raises.
         """
-        return self.native.read_ranges(offsets, lengths, out, gap_bytes, self._reader.arena)
+        return self.native.read_ranges(offsets, lengths, out, gap_bytes, self._reader.arena, words_of(stop))
 
     def close(self) -> None:
         """Give back what the file holds. Closing twice is allowed."""

@@ -168,8 +168,9 @@ std::shared_ptr<BlockFile> open_file(std::shared_ptr<BlockReader> reader, const 
 }
 
 ReadUsage read_ranges_of(const BlockFile& file, InputInt64 offsets, InputInt64 lengths, OutputBytes out,
-                         uint64_t gap_bytes, BufferArena& arena) {
-  return read_ranges(file, as_span(offsets), as_span(lengths), std::as_writable_bytes(as_span(out)), gap_bytes, arena);
+                         uint64_t gap_bytes, BufferArena& arena, const StopWords& stop) {
+  return read_ranges(file, as_span(offsets), as_span(lengths), std::as_writable_bytes(as_span(out)), gap_bytes, arena,
+                     stop_of(stop));
 }
 
 void bind_block_file(nb::module_& m) {
@@ -188,14 +189,15 @@ void bind_block_file(nb::module_& m) {
       .def_prop_ro("file_id",
                    [](const BlockFile& file) { return nb::bytes(file.file_id().data(), file.file_id().size()); })
       .def_prop_ro("resident_bytes", &BlockFile::resident_bytes, "Memory held while open: the checksum table.")
-      .def("read_ranges", &read_ranges_of, "offsets"_a.noconvert(), "lengths"_a.noconvert(), "out"_a.noconvert(),
-           "gap_bytes"_a, "arena"_a, ReleaseLock(),
-           "Copy payload bytes [offsets[i], offsets[i] + lengths[i]) to `out`, one behind the other in the order "
-           "given.\n\n"
-           "offsets, lengths: int64 [n], in bytes; they may repeat and overlap. out: uint8 [sum(lengths)], written.\n"
-           "Reads are merged across gaps of up to gap_bytes; every block read is checked.\n"
-           "Raises InvalidArgument before any read, CorruptFile, StorageFailure, ResourceExhausted when the arena is "
-           "full.")
+      .def(
+          "read_ranges", &read_ranges_of, "offsets"_a.noconvert(), "lengths"_a.noconvert(), "out"_a.noconvert(),
+          "gap_bytes"_a, "arena"_a, "stop"_a.noconvert().none() = nb::none(), ReleaseLock(),
+          "Copy payload bytes [offsets[i], offsets[i] + lengths[i]) to `out`, one behind the other in the order "
+          "given.\n\n"
+          "offsets, lengths: int64 [n], in bytes; they may repeat and overlap. out: uint8 [sum(lengths)], written.\n"
+          "Reads are merged across gaps of up to gap_bytes; every block read is checked. Where other calls hold all of "
+          "the arena, this one waits for them.\n"
+          "Raises InvalidArgument before any read, CorruptFile, StorageFailure, DeadlineExceeded, Cancelled.")
       .def("verify_all", &verify_file, "arena"_a, "progress"_a = nb::none(), "progress_bytes"_a = 64 << 20,
            nb::sig(
                "def verify_all(self, arena: BufferArena, progress: collections.abc.Callable[[int], typing.Any] | None "

@@ -52,8 +52,31 @@ BufferArena::~BufferArena() {
 
 BufferArena::Lease BufferArena::try_lease(size_t bytes) {
   if (bytes == 0 || bytes > capacity_) return {};
-  const size_t wanted = round_up_to_block(bytes);
   std::lock_guard lock(mutex_);
+  return take(round_up_to_block(bytes));
+}
+
+BufferArena::Lease BufferArena::lease(size_t bytes, const Stop& stop) {
+  if (bytes == 0 || bytes > capacity_)
+    throw InvalidArgument("buffer arena: expected 1 to " + std::to_string(capacity_) + " bytes, got " +
+                          std::to_string(bytes));
+  struct Waiting {
+    explicit Waiting(std::atomic<size_t>& waiting) : count(waiting) { ++count; }
+    ~Waiting() { --count; }
+    std::atomic<size_t>& count;
+  };
+  Lease lease;
+  std::unique_lock lock(mutex_);
+  const Waiting waiting(num_waiting_);
+  stop.wait(given_back_, lock, [&] {
+    lease = take(round_up_to_block(bytes));
+    return bool(lease);
+  });
+  return lease;
+}
+
+// Under the lock.
+BufferArena::Lease BufferArena::take(size_t wanted) {
   auto piece = std::find_if(free_.begin(), free_.end(), [&](const auto& entry) { return entry.second >= wanted; });
   if (piece == free_.end()) return {};
   const auto [offset, length] = *piece;
@@ -68,6 +91,7 @@ void BufferArena::give_back(std::byte* data, size_t size) {
   std::lock_guard lock(mutex_);
   auto offset = static_cast<size_t>(data - base_);
   in_use_ -= size;
+  if (is_awaited()) given_back_.notify_all();
   auto next = free_.lower_bound(offset);
   if (next != free_.end() && next->first == offset + size) {
     size += next->second;

@@ -3,12 +3,15 @@
 // all of it.
 #pragma once
 
+#include <atomic>
+#include <condition_variable>
 #include <cstddef>
 #include <cstdint>
 #include <map>
 #include <mutex>
 
 #include "io/block.hpp"
+#include "stop.hpp"
 
 namespace outcrop {
 
@@ -47,6 +50,12 @@ class BufferArena {
   // Any thread. First fit, so that the low pages are used again and again and the high ones stay unbacked.
   Lease try_lease(size_t bytes);
 
+  // The same for 1 to capacity() bytes, but waits until there is such a piece. Only for who holds no lease: the others
+  // give theirs back without waiting for anybody. Throws what `stop` says.
+  Lease lease(size_t bytes, const Stop& stop);
+  // Whether somebody waits: who holds leases should give some back before taking more.
+  bool is_awaited() const { return num_waiting_.load(std::memory_order_relaxed) > 0; }
+
   size_t capacity() const { return capacity_; }
   size_t in_use() const;
   size_t peak() const;  // the most that was ever in use
@@ -56,11 +65,14 @@ class BufferArena {
   bool contains(const std::byte* data, size_t bytes) const;
 
  private:
+  Lease take(size_t wanted);
   void give_back(std::byte* data, size_t size);
 
   std::byte* base_ = nullptr;
   size_t capacity_ = 0;
   mutable std::mutex mutex_;
+  std::condition_variable given_back_;
+  std::atomic<size_t> num_waiting_{0};
   std::map<size_t, size_t> free_;  // offset -> length of each free piece; no two touch
   size_t in_use_ = 0;
   size_t peak_ = 0;

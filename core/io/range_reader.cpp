@@ -76,7 +76,8 @@ uint64_t count_pages(std::span<const Extent> ranges, std::span<const uint32_t> o
 // One call of read_ranges: extents go to the device in order, as room in queue and arena allows.
 class Job {
  public:
-  Job(const BlockFile& file, BufferArena& arena) : file_(file), arena_(arena), queue_(file.reader().take_queue()) {}
+  Job(const BlockFile& file, BufferArena& arena, const Stop& stop)
+      : file_(file), arena_(arena), stop_(stop), queue_(file.reader().take_queue()) {}
 
   // The device writes into the leases until its reads are done, also when an error ends the job early.
   ~Job() {
@@ -93,6 +94,7 @@ class Job {
     find_pieces_of_extents();
     leases_.resize(merged_.extents.size());
     while (next_ < merged_.extents.size() || queue_->in_flight() > 0) {
+      stop_.check();
       start_reads();
       finish_reads();
     }
@@ -110,20 +112,16 @@ class Job {
     requests_.clear();
     while (next_ < merged_.extents.size() && requests_.size() < queue_->room()) {
       const Extent& extent = merged_.extents[next_];
-      leases_[next_] = arena_.try_lease(extent.length_bytes());
+      const bool holds_some = queue_->in_flight() + requests_.size() > 0;
+      if (holds_some && arena_.is_awaited()) break;
+      leases_[next_] =
+          holds_some ? arena_.try_lease(extent.length_bytes()) : arena_.lease(extent.length_bytes(), stop_);
       if (!leases_[next_]) break;
       requests_.push_back({file_.file(), extent.offset_bytes(), static_cast<uint32_t>(extent.length_bytes()),
                            leases_[next_].data(), next_});
       ++next_;
     }
     queue_->submit(requests_);
-    if (queue_->in_flight() == 0 && next_ < merged_.extents.size()) refuse(merged_.extents[next_]);
-  }
-
-  [[noreturn]] void refuse(const Extent& extent) const {
-    throw ResourceExhausted("read_ranges: no room for a read of " + std::to_string(extent.length_bytes()) +
-                            " bytes: " + std::to_string(arena_.in_use()) + " of the arena's " +
-                            std::to_string(arena_.capacity()) + " bytes are in use");
   }
 
   void finish_reads() {
@@ -154,6 +152,7 @@ class Job {
 
   const BlockFile& file_;
   BufferArena& arena_;
+  const Stop& stop_;
   std::unique_ptr<ReadQueue> queue_;
   std::vector<Piece> pieces_;
   std::vector<Extent> ranges_;  // of pieces_
@@ -167,11 +166,11 @@ class Job {
 }  // namespace
 
 ReadUsage read_ranges(const BlockFile& file, std::span<const int64_t> offsets, std::span<const int64_t> lengths,
-                      std::span<std::byte> out, uint64_t gap_bytes, BufferArena& arena) {
+                      std::span<std::byte> out, uint64_t gap_bytes, BufferArena& arena, const Stop& stop) {
   const uint64_t max_bytes = longest_read(arena);
   auto pieces = cut_all(file, offsets, lengths, out, max_bytes);
   if (pieces.empty()) return {};
-  return Job(file, arena).run(std::move(pieces), gap_bytes, max_bytes);
+  return Job(file, arena, stop).run(std::move(pieces), gap_bytes, max_bytes);
 }
 
 }  // namespace outcrop

@@ -7,6 +7,7 @@
 
 #include "io/block_file.hpp"
 #include "io/buffer_arena.hpp"
+#include "stop.hpp"
 
 namespace outcrop {
 
@@ -19,9 +20,10 @@ struct ReadUsage {
 // Copies payload bytes [offsets[i], offsets[i] + lengths[i]) to `out`, tightly one behind the other in the order given,
 // whose size must be the sum of lengths. Ranges may repeat, overlap and come in any order. Reads are sorted, merged
 // across gaps of up to gap_bytes, kept in flight up to the reader's queue depth, and every block read is checked.
-// Buffers come from `arena`, as much as it has free; one block is enough. Throws InvalidArgument before any read,
-// CorruptFile, StorageFailure, and ResourceExhausted when the arena is full of other leases. Any thread.
+// Buffers come from `arena`, as much as it has free; one block is enough. Where others hold all of it, the call waits
+// for them. Throws InvalidArgument before any read, CorruptFile, StorageFailure, and what `stop` says, which is asked
+// before the first read and between reads. Any thread.
 ReadUsage read_ranges(const BlockFile& file, std::span<const int64_t> offsets, std::span<const int64_t> lengths,
-                      std::span<std::byte> out, uint64_t gap_bytes, BufferArena& arena);
+                      std::span<std::byte> out, uint64_t gap_bytes, BufferArena& arena, const Stop& stop = {});
 
 }  // namespace outcrop

@@ -151,7 +151,7 @@ class Collection:
             if self.spec.id_type == "int64":
                 return found
             file = opened.index.file("strings.blk")
-            strings = read_strings(file, opened.index.num_rows, found.ids)  # type: ignore[arg-type]
+            strings = read_strings(file, opened.index.num_rows, found.ids, stop)  # type: ignore[arg-type]
         return Neighbors(strings, found.distances, found.usage, found.exact_distances, found.latency_us)
 
     def info(self) -> CollectionInfo:

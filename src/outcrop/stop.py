@@ -5,7 +5,10 @@ threading.Timer(0.1, stop.set).start()
 collection.search(queries, stop=stop)  # raises Cancelled after 0.1 s, DeadlineExceeded after 0.5 s
 """
 
+import contextlib
+import threading
 import time
+from collections.abc import Iterator
 
 import numpy as np
 
@@ -15,6 +18,8 @@ from outcrop.types import Int64Array
 _NEVER = np.iinfo(np.int64).max
 # The longest timeout that is one: 30 years. A longer one is none.
 _LONGEST_SECONDS = 1e9
+# Who sets a flag wakes nobody, so what waits for something else looks up this often.
+_LOOK_UP_SECONDS = 0.002
 
 
 class Stop:
@@ -76,6 +81,20 @@ def check(stop: Stop | None) -> None:
     """Raise what `Stop.check` raises; do nothing without one."""
     if stop is not None:
         stop.check()
+
+
+@contextlib.contextmanager
+def held(lock: threading.Lock, stop: Stop | None) -> Iterator[None]:
+    """Hold a lock, waiting for it until `stop` says otherwise: then raise what `Stop.check` raises."""
+    if stop is None:
+        lock.acquire()
+    else:
+        while not lock.acquire(timeout=_LOOK_UP_SECONDS):
+            stop.check()
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def _deadline_ns(timeout: float | None) -> int:

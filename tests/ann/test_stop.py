@@ -71,8 +71,8 @@ def test_an_exact_search_that_is_cancelled_reads_no_further_chunk(
     before = collection.statistics().reader.read_bytes
     stop, chunks = Stop(), exact.stored_chunks
 
-    def stopping(index: Any) -> Any:
-        for number, chunk in enumerate(chunks(index)):
+    def stopping(index: Any, stop: Stop) -> Any:
+        for number, chunk in enumerate(chunks(index, stop)):
             if number == 2:
                 stop.set()
             yield chunk
