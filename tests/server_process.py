@@ -1,5 +1,5 @@
-"""A server in a process of its own. Run by serving.py: the settings as JSON in the first argument, the port on stdout; ends
-with SIGTERM, or when whoever started it is gone."""
+"""A server in a process of its own. Run by serving.py: the settings as JSON in the first argument, the port on stdout;
+ends with SIGTERM, or when whoever started it is gone."""
 
 import asyncio
 import json

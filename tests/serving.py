@@ -45,8 +45,8 @@ class Served:
 
 @contextlib.contextmanager
 def serving(path: Path, **settings: Any) -> Iterator[Served]:
-    """A server of the root `path`, which is made if need be, ended at the end. settings: of `ServerSettings`, as JSON has
-    them; by default no metrics, any free port. To start it again on its port: `listen=served.address`."""
+    """A server of the root `path`, which is made if need be; ended at the end. settings: of `ServerSettings`, as JSON
+    has them; by default no metrics, any free port. To start it again on its port: `listen=served.address`."""
     given = json.dumps({"path": str(path), **QUIET, **settings})
     with subprocess.Popen(
         [sys.executable, "-W", "error", str(SCRIPT), given], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True

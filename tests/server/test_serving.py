@@ -3,9 +3,9 @@
 from pathlib import Path
 
 import grpc
+from tests.serving import serving
 
 from outcrop.v1.collection_pb2 import ListCollectionsRequest, ListCollectionsResponse
-from tests.serving import serving
 
 
 def names(address: str) -> list[str]:
