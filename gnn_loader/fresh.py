@@ -21,7 +21,7 @@ from types import TracebackType
 from typing import Any
 
 from outcrop import native
-from outcrop.errors import AlreadyExists, InvalidArgument, OutcropError
+from outcrop.errors import AlreadyExists, InvalidArgument, OutcropError, Unavailable
 from outcrop.gnn_loader.graph import Graph
 from outcrop.gnn_loader.loader import PlannedLoader
 from outcrop.gnn_loader.plan import Plan
@@ -32,8 +32,11 @@ from outcrop.gnn_loader.planning.trace import Epochs
 from outcrop.gnn_loader.sampler import NeighborSampler
 from outcrop.gnn_loader.seeds import SeedBatches
 from outcrop.jobs import Job
+from outcrop.stop import Stop, check
 from outcrop.store import Root
 from outcrop.types import FreshEpoch, FreshStatistics, LoaderStatistics, Minibatch, Progress
+
+_LOOK_UP_SECONDS = 0.005
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,18 +119,33 @@ class FreshLoader:
 
         Raises as `Planner.run` and `PlannedLoader.next_minibatch` do.
         """
+        self._check_usable()
+        end = (self._position // max(1, len(self)) + 1) * len(self)
+        while self._position < end and not self._is_over():
+            yield self.next_minibatch()  # in no variable of this frame: that would hold its slot
+
+    def next_minibatch(self, *, stop: Stop | None = None) -> Minibatch:
+        """Wait for the next minibatch, and before the first one of an epoch for the epoch's plan.
+
+        stop: ends the waiting, not the work: the next call waits for the same minibatch.
+        Raises DeadlineExceeded and Cancelled by it, InvalidArgument behind the last epoch, and as an iteration does.
+        """
+        self._check_usable()
+        check(stop)
+        if self._is_over():
+            raise InvalidArgument(f"fresh loader: all minibatches of {self._num_epochs} epochs have been loaded")
+        minibatch = self._enter(self._position // len(self), stop).next_minibatch(stop=stop)
+        self._position += 1
+        return minibatch
+
+    def _check_usable(self) -> None:
         if self._closed or self._process != os.getpid():
             what = "it is closed" if self._closed else "it belongs to another process; make one in each"
             raise InvalidArgument(f"fresh loader: {what}")
-        epoch = self._position // max(1, len(self))
-        if not len(self) or (self._num_epochs is not None and epoch >= self._num_epochs):
-            return
-        loader = self._enter(epoch)
-        while self._position < (epoch + 1) * len(self):
-            minibatch = loader.next_minibatch()
-            self._position += 1
-            yield minibatch
-            del minibatch  # it would hold its slot
+
+    def _is_over(self) -> bool:
+        """Whether there is nothing to come."""
+        return not len(self) or (self._num_epochs is not None and self._position >= self._num_epochs * len(self))
 
     def state_dict(self) -> dict[str, Any]:
         """Return where the loader stands."""
@@ -165,14 +183,12 @@ class FreshLoader:
 
     # ---- from epoch to epoch
 
-    def _enter(self, epoch: int) -> PlannedLoader:
+    def _enter(self, epoch: int, stop: Stop | None) -> PlannedLoader:
         """Return the loader of an epoch; when it is the next one, its plan takes the place of the one before."""
         if self._loader is not None and self._epoch == epoch:
             return self._loader
-        making = self._next or self._make(epoch, {})
-        assert making.epoch == epoch
         begin = time.perf_counter()
-        ends, seconds = making.job.wait()
+        ends, seconds = self._made(epoch, stop)
         waited = time.perf_counter() - begin
         self._next = None
         caches = self._leave()
@@ -194,6 +210,20 @@ class FreshLoader:
         if self._num_epochs is None or epoch + 1 < self._num_epochs:
             self._next = self._make(epoch + 1, ends)
         return self._loader
+
+    def _made(self, epoch: int, stop: Stop | None) -> tuple[dict[str, CarriedCache], float]:
+        """Wait for the plan of an epoch, which is being made or begun; it goes on where `stop` ends the waiting."""
+        making = self._next = self._next or self._make(epoch, {})
+        assert making.epoch == epoch
+        while stop is not None and not making.job.done:
+            stop.check()
+            with contextlib.suppress(Unavailable):  # not done; if that is how it ended, it is raised below
+                making.job.wait(_LOOK_UP_SECONDS)
+        try:
+            return making.job.wait()
+        except OutcropError:
+            self._next = None  # the next call tries again
+            raise
 
     def _loader_of(self, plan: Plan, caches: list[native.RowSlab] | None) -> PlannedLoader:
         loader = PlannedLoader(plan.layout, passes=1, caches=caches if plan.layout.carried else None, **self._loading)

@@ -24,6 +24,7 @@ from outcrop.gnn_loader.format import unpack
 from outcrop.gnn_loader.loader_statistics import loader_statistics
 from outcrop.gnn_loader.plan_layout import OFFSETS, RECORDS, PlanLayout, PlannedStream
 from outcrop.gnn_loader.planned_minibatch import planned_minibatch
+from outcrop.stop import Stop, check, words_of
 from outcrop.store import Accountant, Root, StorageReader, StoredFile
 from outcrop.types import AnyArray, Int64Array, LoaderStatistics, Minibatch
 
@@ -117,16 +118,19 @@ class PlannedLoader:
         while self._position < end and not self._is_over():
             yield self.next_minibatch()  # in no variable of this frame: that would hold its slot
 
-    def next_minibatch(self) -> Minibatch:
+    def next_minibatch(self, *, stop: Stop | None = None) -> Minibatch:
         """Wait for the next minibatch of the sequence.
 
-        Raises CorruptFile, StorageFailure, NotFound when the plan is gone, InvalidArgument behind the last pass, and
-        ResourceExhausted when the budget is too small or when all slots hold minibatches that are still referenced.
+        stop: ends the waiting, not the loader: the next call waits for the same minibatch.
+        Raises DeadlineExceeded and Cancelled by it, CorruptFile, StorageFailure, NotFound when the plan is gone,
+        InvalidArgument behind the last pass, and ResourceExhausted when the budget is too small or when all slots hold
+        minibatches that are still referenced.
         """
         if self._is_over():
             raise InvalidArgument(f"plan {self.plan.name!r}: all minibatches of {self.passes} passes have been loaded")
-        opened = self._open()
-        loaded = opened.pipeline.next()
+        check(stop)
+        opened = self._open(stop)
+        loaded = opened.pipeline.next(words_of(stop))
         assert loaded is not None, "the position is before the end"
         assert loaded.position == self._position
         minibatch = self._minibatch(loaded)
@@ -209,16 +213,16 @@ class PlannedLoader:
 
     # Opening
 
-    def _open(self) -> _Opened:
+    def _open(self, stop: Stop | None) -> _Opened:
         if self._opened is not None and self._opened.process != os.getpid():
             self.close()
         if self._opened is None:
             with contextlib.ExitStack() as stack:
-                self._opened = self._start(stack)
+                self._opened = self._start(stack, stop)
                 self._opened.resources = stack.pop_all()
         return self._opened
 
-    def _start(self, stack: contextlib.ExitStack) -> _Opened:
+    def _start(self, stack: contextlib.ExitStack, stop: Stop | None) -> _Opened:
         budget = Accountant(self.memory if self.memory is not None else 1 << 62)
         root = stack.enter_context(Root.open(self.plan.root, read_only=True))
         lease = stack.enter_context(root.open_version(self.plan.plan_id, self.plan.version))
@@ -232,7 +236,8 @@ class PlannedLoader:
         slabs = self._slabs(budget, stack)
         if self._caches is None:
             pinned = [stream.pinned[self.shard] if stream.pinned else (0, 0) for stream in self.plan.streams]
-            restore_caches(slabs, pinned, records, logs, offsets[: self._position % self.num_minibatches + 1])
+            known = offsets[: self._position % self.num_minibatches + 1]
+            restore_caches(slabs, pinned, records, logs, known, stop)
         slots = stack.enter_context(budget.reserve("minibatch slots", self._slot_bytes(offsets)))
         pipeline = native.PlannedPipeline(
             storage.native,

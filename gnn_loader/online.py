@@ -20,6 +20,7 @@ from outcrop.gnn_loader.features import FeatureTable
 from outcrop.gnn_loader.online_run import OnlineRun
 from outcrop.gnn_loader.sampler import NeighborSampler
 from outcrop.gnn_loader.seeds import SeedBatches
+from outcrop.stop import Stop, check
 from outcrop.types import Minibatch, OnlineOptions, OnlineStatistics
 
 # What a forked child inherited and must neither use nor close: threads and rings of its parent.
@@ -79,6 +80,24 @@ class OnlineLoader:
         if len(self) == 0:
             return
         end = (self._position // len(self) + 1) * len(self)
+        while self._position < end:
+            yield self.next_minibatch()  # in no variable of this frame: that would hold its buffer
+
+    def next_minibatch(self, *, stop: Stop | None = None) -> Minibatch:
+        """Wait for the next minibatch, of this epoch or the next.
+
+        stop: ends the waiting, not the loader: the next call waits for the same minibatch.
+        Raises DeadlineExceeded and Cancelled by it, InvalidArgument for a loader that is closed or has no minibatches,
+        and as an iteration does.
+        """
+        if self._closed or len(self) == 0:
+            raise InvalidArgument(f"online loader: it {'is closed' if self._closed else 'has no minibatches'}")
+        check(stop)
+        minibatch = self._running().next(stop)
+        self._position += 1
+        return minibatch
+
+    def _running(self) -> OnlineRun:
         if self._run is not None and self._run.process != os.getpid():
             _abandoned.append(self._run)
             self._run = None
@@ -86,11 +105,7 @@ class OnlineLoader:
             self._run = OnlineRun(
                 self._sampler, self._batches, self._tables, self._node_types, self.options, self._position
             )
-        while self._position < end:
-            minibatch = self._run.next()
-            self._position += 1
-            yield minibatch
-            del minibatch  # its buffer may be needed while the caller asks for the next one
+        return self._run
 
     def state_dict(self) -> dict[str, Any]:
         """Return where the loader stands."""

@@ -25,6 +25,7 @@ from outcrop.gnn_loader.online_rows import OnlineRows, first_scores, split_betwe
 from outcrop.gnn_loader.recycled import RecycledBuffers
 from outcrop.gnn_loader.sampler import NeighborSampler
 from outcrop.gnn_loader.seeds import SeedBatches
+from outcrop.stop import Stop, check
 from outcrop.store import parse_bytes
 from outcrop.types import (
     AnyArray,
@@ -36,6 +37,7 @@ from outcrop.types import (
 )
 
 _POLL_SECONDS = 0.05
+_STOPPABLE_POLL_SECONDS = 0.005
 _ALIGNMENT = 4096
 # Fewer hold so little that a small table is better read again.
 _FEWEST_EXTENTS = 16
@@ -107,26 +109,27 @@ class OnlineRun:
 
     # ---- the caller's side
 
-    def next(self) -> Minibatch:
-        """Return the next minibatch; waits for it."""
+    def next(self, stop: Stop | None = None) -> Minibatch:
+        """Return the next minibatch; waits for it, until `stop` says otherwise."""
         if self._failed is not None:
             raise self._failed
         self._ready_sum += self._ready.qsize()
-        found = self._wait() if self._ready.empty() else self._ready.get()
+        found = self._wait(stop) if self._ready.empty() else self._ready.get()
         if isinstance(found, BaseException):
             self._failed = found
             raise found
         self._given += 1
         return found
 
-    def _wait(self) -> Minibatch | BaseException:
+    def _wait(self, stop: Stop | None) -> Minibatch | BaseException:
         self._stalls += 1
         begin = time.perf_counter()
         try:
             while True:
                 try:
-                    return self._ready.get(timeout=_POLL_SECONDS)
+                    return self._ready.get(timeout=_POLL_SECONDS if stop is None else _STOPPABLE_POLL_SECONDS)
                 except queue.Empty:
+                    check(stop)
                     if self._buffers.is_out and self._ready.empty():
                         raise ResourceExhausted(
                             f"online loader: the caller holds the features of all {self._options.slots} minibatches "

@@ -121,7 +121,7 @@ struct PlannedMinibatch {
   }
 };
 
-std::vector<uint64_t> by_stream(const PipelineCounters& counters, uint64_t StreamCounters::* field) {
+std::vector<uint64_t> by_stream(const PipelineCounters& counters, uint64_t StreamCounters::*field) {
   std::vector<uint64_t> values;
   for (const StreamCounters& stream : counters.streams) values.push_back(stream.*field);
   return values;
@@ -149,13 +149,15 @@ class PlannedPipeline {
     pipeline_ = std::make_unique<Pipeline>(std::move(reader), std::move(feed), *assemblers_, options);
   }
 
-  // A call waits in pieces, so that Ctrl-C is heard.
-  std::optional<PlannedMinibatch> next() {
+  // A call waits in pieces, so that Ctrl-C and a request to stop are heard.
+  std::optional<PlannedMinibatch> next(const StopWords& words) {
+    const Stop stop = stop_of(words);
     while (true) {
+      stop.check();
       Pipeline::Next next;
       {
         nb::gil_scoped_release release;
-        next = pipeline_->next(kPieceMs);
+        next = pipeline_->next(words ? kStoppablePieceMs : kPieceMs);
       }
       if (next.minibatch) return PlannedMinibatch{std::move(next.minibatch), assemblers_};
       if (!next.late) return std::nullopt;
@@ -191,7 +193,7 @@ class PlannedPipeline {
   }
 
  private:
-  static constexpr int64_t kPieceMs = 100;
+  static constexpr int64_t kPieceMs = 100, kStoppablePieceMs = 5;
 
   std::shared_ptr<const std::vector<Assembler>> assemblers_;
   std::unique_ptr<Pipeline> pipeline_;
@@ -227,10 +229,11 @@ void bind_pipeline(nb::module_& m) {
            "end of the last. logs, assemblers, max_rows (of any minibatch): by stream. num_nodes: by node type.\n"
            "passes: how often the records are gone through. start: the position to begin with; slabs must hold what\n"
            "the cache held there. Raises InvalidArgument, CorruptFile, ResourceExhausted.")
-      .def("next", &PlannedPipeline::next,
+      .def("next", &PlannedPipeline::next, "stop"_a.noconvert().none() = nb::none(),
            "Wait for the next minibatch; None behind the last one.\n\n"
-           "Raises CorruptFile, StorageFailure, KeyboardInterrupt, and ResourceExhausted when all slots hold\n"
-           "minibatches that are still referenced.")
+           "Raises CorruptFile, StorageFailure, KeyboardInterrupt, ResourceExhausted when all slots hold minibatches\n"
+           "that are still referenced, and DeadlineExceeded or Cancelled by `stop`: the next call then waits for the\n"
+           "same minibatch.")
       .def("close", &PlannedPipeline::close, ReleaseLock(),
            "End the threads. Minibatches in use stay valid. Closing twice is allowed.")
       .def_prop_ro("buffer_bytes", &PlannedPipeline::buffer_bytes, "Of all slots and read buffers, without the slabs.")
