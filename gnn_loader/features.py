@@ -34,8 +34,9 @@ class FeatureTable:
     """A version of a feature table, opened. A context manager; any number of threads may fetch, and take
     turns at the device. Not for use across a fork: a process opens its own."""
 
-    def __init__(self, lease: VersionLease, file: StoredFile, resources: contextlib.ExitStack) -> None:
+    def __init__(self, name: str, lease: VersionLease, file: StoredFile, resources: contextlib.ExitStack) -> None:
         """Use `FeatureTable.open`."""
+        self.name = name
         self.manifest: Manifest = lease.manifest
         self.codec = RowCodec.from_json(lease.manifest.properties)
         self.num_rows = int(lease.manifest.properties["num_rows"])
@@ -46,8 +47,10 @@ class FeatureTable:
         self._statistics = FeatureStatistics(0, 0, 0)
 
     @classmethod
-    def open(cls, lease: VersionLease, memory: Accountant, reader: str = "auto") -> "FeatureTable":
-        """Open the version of a lease, which the table takes over.
+    def open(
+        cls, lease: VersionLease, memory: Accountant, reader: str = "auto", name: str | None = None
+    ) -> "FeatureTable":
+        """Open the version of a lease, which the table takes over. name: in the root, by default the table's id.
 
         memory: gives 2 MiB or a sixteenth of it for read buffers, and the file's checksum table. reader: see
         `StorageReader`. Raises CorruptFile, UnsupportedFormat, ResourceExhausted, StorageFailure.
@@ -57,7 +60,7 @@ class FeatureTable:
             buffer_bytes = max(64 << 10, min(_BUFFER_BYTES, memory.budget_bytes // 16))
             storage = stack.enter_context(StorageReader(memory, reader, buffer_bytes=buffer_bytes))
             file = stack.enter_context(storage.open(lease.path(ROWS), lease.manifest.file(ROWS)))
-            table = cls(lease, file, stack)
+            table = cls(name or lease.manifest.object_id, lease, file, stack)
             if file.payload_bytes != table.num_rows * table.row_bytes:
                 raise CorruptFile(
                     f"{file.path}: payload of {file.payload_bytes} bytes, expected {table.num_rows} rows of "
@@ -65,6 +68,11 @@ class FeatureTable:
                 )
             table._resources = stack.pop_all()
         return table
+
+    @property
+    def version(self) -> int:
+        """Which version of the table this is."""
+        return self.manifest.version
 
     @property
     def row_shape(self) -> tuple[int, ...]:

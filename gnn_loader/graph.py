@@ -16,9 +16,21 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from outcrop.errors import CorruptFile, InvalidArgument, NotFound, ResourceExhausted
+from outcrop.gnn_loader.sampler import NeighborSampler, sampler_options
+from outcrop.stop import Stop, stop_of
 from outcrop.store import Accountant, FileEntry, Manifest, StorageReader, StoredFile, VersionLease, format_bytes
 from outcrop.store.format.block_file import BLOCK_BYTES, CHECKSUM_BYTES
-from outcrop.types import AnyArray, CscArrays, EdgeStatistics, EdgeType, GraphStatistics, Int64Array, row_ranges
+from outcrop.types import (
+    AnyArray,
+    CscArrays,
+    EdgeStatistics,
+    EdgeType,
+    Fanouts,
+    GraphStatistics,
+    Int64Array,
+    Minibatch,
+    row_ranges,
+)
 
 PLACEMENTS = ("auto", "memory", "map")
 
@@ -87,19 +99,34 @@ class Graph:
     """A version of a graph, opened. A context manager; its arrays are read-only and good until `close`."""
 
     def __init__(
-        self, lease: VersionLease, placement: str, arrays: dict[str, AnyArray], resources: contextlib.ExitStack
+        self,
+        name: str,
+        lease: VersionLease,
+        placement: str,
+        arrays: dict[str, AnyArray],
+        resources: contextlib.ExitStack,
     ) -> None:
         """Use `Graph.open`."""
+        self.name = name
         self.manifest: Manifest = lease.manifest
         self.placement = placement
         self.node_types: dict[str, int] = _node_types(lease.manifest)
         self._layouts = {layout.edge_type: layout for layout in _layouts(lease.manifest)}
         self._arrays = arrays
         self._resources = resources
+        self._closed = False
+        self._sampler: NeighborSampler | None = None  # of the last `sample`: building one costs as much as drawing
 
     @classmethod
-    def open(cls, lease: VersionLease, memory: Accountant, placement: str = "auto", reader: str = "auto") -> "Graph":
-        """Open the version of a lease, which the graph takes over.
+    def open(
+        cls,
+        lease: VersionLease,
+        memory: Accountant,
+        placement: str = "auto",
+        reader: str = "auto",
+        name: str | None = None,
+    ) -> "Graph":
+        """Open the version of a lease, which the graph takes over. name: in the root, by default the graph's id.
 
         placement: "memory" reads everything, checked, into arrays that count against `memory`; "map" maps the files:
         pages come when they are touched, without checksums, and belong to nobody's budget; "auto" is "memory" where
@@ -119,7 +146,12 @@ class Graph:
                 )
             chosen = "memory" if placement != "map" and needed <= free else "map"
             arrays = _load(lease, memory, reader, expected, chosen, stack)
-            return cls(lease, chosen, arrays, stack.pop_all())
+            return cls(name or lease.manifest.object_id, lease, chosen, arrays, stack.pop_all())
+
+    @property
+    def version(self) -> int:
+        """Which version of the graph this is."""
+        return self.manifest.version
 
     @property
     def edge_types(self) -> list[EdgeType]:
@@ -172,6 +204,29 @@ class Graph:
         degrees: Int64Array = np.diff(self.csc(edge_type).indptr)
         return degrees
 
+    def sample(
+        self,
+        seeds: Any,
+        fanouts: Fanouts,
+        *,
+        epoch: int = 0,
+        batch: int = 0,
+        timeout: float | None = None,
+        stop: Stop | None = None,
+        **sampling: Any,
+    ) -> Minibatch:
+        """Draw one minibatch, without features.
+
+        seeds: `NodeSeeds`, `EdgeSeeds`, or ids where the graph has one type of nodes. fanouts and sampling: as
+        `NeighborSampler` has them. epoch, batch: which minibatch; with the same seed the same one is drawn again.
+        timeout: seconds the call may take; stop: instead of it, also to cancel the call from another thread.
+        Raises InvalidArgument, CorruptFile, DeadlineExceeded, Cancelled.
+        """
+        if self._closed:
+            raise InvalidArgument(f"graph {self.name!r}: it is closed; open it again")
+        stop = stop_of(timeout, stop)
+        return self._sampler_of(fanouts, sampling).sample(seeds, epoch=epoch, batch=batch, stop=stop)
+
     def statistics(self) -> GraphStatistics:
         """Return what the graph is; reads every indptr."""
         held = sum(array.nbytes for array in self._arrays.values()) if self.placement == "memory" else 0
@@ -180,7 +235,7 @@ class Graph:
 
     def close(self) -> None:
         """Give the version and its memory back; arrays that are still referred to keep their bytes."""
-        self._arrays = {}
+        self._closed, self._arrays, self._sampler = True, {}, None
         self._resources.close()
 
     def __enter__(self) -> "Graph":
@@ -190,6 +245,13 @@ class Graph:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    def _sampler_of(self, fanouts: Fanouts, sampling: Mapping[str, Any]) -> NeighborSampler:
+        options = sampler_options(self, fanouts, **sampling)
+        sampler = self._sampler
+        if sampler is None or sampler.options != options:
+            sampler = self._sampler = NeighborSampler.of(self, options)
+        return sampler
 
     def _edge_statistics(self, edge_type: EdgeType) -> EdgeStatistics:
         layout, indptr = self._layouts[edge_type], self.csc(edge_type).indptr

@@ -39,6 +39,11 @@ class Plan:
         self._root, self._lease, self._reader = root, lease, reader
 
     @property
+    def version(self) -> int:
+        """Which version of the plan this is."""
+        return self.manifest.version
+
+    @property
     def num_shards(self) -> int:
         """Sequences of minibatches, one for each trainer."""
         return len(self.properties.shards)

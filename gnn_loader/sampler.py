@@ -1,5 +1,6 @@
 """Draws minibatches: seeds, their in-neighbours, the neighbours' in-neighbours, hop by hop."""
 
+import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -51,16 +52,17 @@ class NeighborSampler:
         keep_edges: bool = False,
     ) -> None:
         """Build a sampler; `SamplerOptions` tells what each option means. Temporal trees are always disjoint."""
-        options = SamplerOptions(
-            _fanouts_by_hop(fanouts, graph.edge_types),
-            seed,
-            replace,
-            weighted,
-            labor,
-            temporal,
-            disjoint or temporal != "off",
-            expand,
-            keep_edges,
+        options = sampler_options(
+            graph,
+            fanouts,
+            seed=seed,
+            replace=replace,
+            weighted=weighted,
+            labor=labor,
+            temporal=temporal,
+            disjoint=disjoint,
+            expand=expand,
+            keep_edges=keep_edges,
         )
         self._build(graph, options)
 
@@ -176,6 +178,12 @@ class NeighborSampler:
         if name not in self._node_types:
             raise InvalidArgument(f"seeds: expected a node type among {self._node_types}, found {name!r}")
         return self._node_types.index(name)
+
+
+def sampler_options(graph: Topology, fanouts: Fanouts, **others: Any) -> SamplerOptions:
+    """Return the options of a sampler of this graph. others: fields of `SamplerOptions`. Raises InvalidArgument."""
+    options = SamplerOptions(_fanouts_by_hop(fanouts, graph.edge_types), **others)
+    return options if options.temporal == "off" else dataclasses.replace(options, disjoint=True)
 
 
 def _ends(seeds: Seeds) -> tuple[str | None, str]:

@@ -39,13 +39,13 @@ def feature_import(connection: Connection, name: str, source: Any, codec: str, m
 def open_graph(connection: Connection, name: str, memory_bytes: int, placement: str) -> Graph:
     """See `Database.graph`."""
     lease = connection.root.open_version(connection.root.get("graphs", name).id)
-    return Graph.open(lease, Accountant(memory_bytes), placement, connection.reader)
+    return Graph.open(lease, Accountant(memory_bytes), placement, connection.reader, name)
 
 
 def open_features(connection: Connection, name: str, memory_bytes: int) -> FeatureTable:
     """See `Database.features`."""
     lease = connection.root.open_version(connection.root.get("features", name).id)
-    return FeatureTable.open(lease, Accountant(memory_bytes), connection.reader)
+    return FeatureTable.open(lease, Accountant(memory_bytes), connection.reader, name)
 
 
 def _record(connection: Connection, kind: str, name: str) -> ObjectRecord:
