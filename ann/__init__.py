@@ -9,6 +9,7 @@ instead of guess.
 from outcrop.ann.build import Builder, BuildOptions
 from outcrop.ann.calibrate import recall_at_k
 from outcrop.ann.index import Index
+from outcrop.ann.scan import Scan
 from outcrop.ann.verify import verify_index
 from outcrop.types import CollectionSpec, IndexStatistics, VerifyReport
 
@@ -18,6 +19,7 @@ __all__ = [
     "CollectionSpec",
     "Index",
     "IndexStatistics",
+    "Scan",
     "VerifyReport",
     "recall_at_k",
     "verify_index",

@@ -329,6 +329,14 @@ class Index:
         options.byte_cost_us = self.device.byte_cost_us
         return options
 
+    def first_row(self, number: int) -> int:
+        """Return the row of the first primary entry of list `number`, or of the next such entry. Raises CorruptFile."""
+        begin, end = self.directory.list_offsets[number : number + 2].tolist()
+        p, file = self.properties, self._files["postings.blk"]
+        return native.list_first_row(
+            file.read(begin, end - begin), number, p["code_bytes"], p["id_bytes"], p["row_bytes"], str(file.path)
+        )
+
     def entries(self, number: int, data: UInt8Array) -> tuple[Int64Array, npt.NDArray[np.uint64], int, int]:
         """Return (ids, rows, num_primary, offset of the codes) of the bytes of list `number`. Raises CorruptFile."""
         p = self.properties

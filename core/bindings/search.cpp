@@ -279,6 +279,13 @@ nb::tuple read_list(const Vector<uint8_t>& bytes, uint32_t list_number, uint32_t
                         codes_at);
 }
 
+uint64_t list_first_row(const Vector<uint8_t>& bytes, uint32_t list_number, uint32_t code_bytes, uint8_t id_bytes,
+                        uint8_t row_bytes, const std::string& file) {
+  return ListView({reinterpret_cast<const std::byte*>(bytes.data()), bytes.shape(0)}, list_number,
+                  shape_of(code_bytes, id_bytes, row_bytes), file)
+      .first_row();
+}
+
 void bind_build(nb::module_& m) {
   m.def("list_lengths", &list_lengths, "code_bytes"_a, "id_bytes"_a, "row_bytes"_a, "num_entries"_a.noconvert(),
         "num_primary"_a.noconvert(), "Bytes of each packed posting list, uint64 [num_lists].");
@@ -294,6 +301,8 @@ void bind_build(nb::module_& m) {
             "row_bytes: int, file: str) -> tuple[numpy.typing.NDArray[numpy.int64], "
             "numpy.typing.NDArray[numpy.uint64], int, int]"),
         "One packed list, checked: (ids int64 [n], rows uint64 [n], num_primary, offset of the codes in bytes).");
+  m.def("list_first_row", &list_first_row, "bytes"_a.noconvert(), "list_number"_a, "code_bytes"_a, "id_bytes"_a,
+        "row_bytes"_a, "file"_a, "The row of the first primary entry of one packed list, checked.");
   m.def(
       "choose_copies", &copies, "rule"_a, "rows"_a.noconvert(), "candidates"_a.noconvert(), "distances"_a.noconvert(),
       "centroids"_a.noconvert(), "out"_a.noconvert(),

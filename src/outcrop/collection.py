@@ -10,12 +10,12 @@ from typing import Any
 
 import numpy.typing as npt
 
-from outcrop.ann import Builder, BuildOptions, CollectionSpec, Index, VerifyReport, verify_index
+from outcrop.ann import Builder, BuildOptions, CollectionSpec, Index, Scan, VerifyReport, verify_index
 from outcrop.ann.strings import read_strings
 from outcrop.connection import Connection
 from outcrop.errors import CorruptFile, InvalidArgument, NotFound
 from outcrop.jobs import Job
-from outcrop.stop import Stop, stop_of
+from outcrop.stop import Stop, check, held, stop_of
 from outcrop.store import (
     Accountant,
     Manifest,
@@ -35,6 +35,7 @@ class _OpenVersion:
     """A version that is open for search. users: calls that work with it now; it is closed when it is retired and the
     last of them has left."""
 
+    version: int
     index: Index
     reader: StorageReader
     resources: contextlib.ExitStack
@@ -136,7 +137,7 @@ class Collection:
         DeadlineExceeded, Cancelled.
         """
         stop = stop_of(timeout, stop)
-        with self._using() as opened:
+        with self._using(stop) as opened:
             found = opened.index.search(
                 queries,
                 k,
@@ -153,6 +154,30 @@ class Collection:
             file = opened.index.file("strings.blk")
             strings = read_strings(file, opened.index.num_rows, found.ids, stop)  # type: ignore[arg-type]
         return Neighbors(strings, found.distances, found.usage, found.exact_distances, found.latency_us)
+
+    def scan(
+        self, batch_rows: int = 10_000, *, start_row: int = 0, version: int | None = None, stop: Stop | None = None
+    ) -> Scan:
+        """Iterate over all vectors of the current version: (ids, vectors) of `batch_rows` each, of the last fewer.
+
+        ids: int64 [n], or an object array of text. vectors: [n, dim] in the collection's dtype, as they were given:
+        what a code rounds is stored beside it. Lost is only what the collection does not store: the lengths of vectors
+        under cosine, and digits that its dtype lacks. The order is that of the version's rows, which differs from the
+        input's and from other versions'. Arrays are the caller's; beside them a scan needs 1 MiB, or the longest list.
+        start_row: to go on where a scan of the same version ended (its `row`). version: the one that must be the open
+        one. stop: ends the scan between reads. Every block is checked; `statistics` counts the reads.
+        The version stays open until the scan ends or is closed: use `with` where it may be left early.
+        Raises InvalidArgument, NotFound before the first build or when `version` is not the open one; the iteration
+        raises CorruptFile, StorageFailure, DeadlineExceeded, Cancelled.
+        """
+        check(stop)
+        with contextlib.ExitStack() as stack:
+            opened = stack.enter_context(self._using(stop))
+            if version not in (None, opened.version):
+                raise NotFound(
+                    f"collection {self.name!r}: version {version} is not the open one, which is {opened.version}"
+                )
+            return Scan(opened.index, opened.version, batch_rows, start_row, stop, stack)
 
     def info(self) -> CollectionInfo:
         """Return what the collection is and holds now."""
@@ -262,9 +287,9 @@ class Collection:
             opened.resources.close()
 
     @contextlib.contextmanager
-    def _using(self) -> Iterator[_OpenVersion]:
+    def _using(self, stop: Stop | None = None) -> Iterator[_OpenVersion]:
         """The open version, which nobody closes meanwhile."""
-        with self._lock:
+        with held(self._lock, stop):
             opened = self._opened()
             opened.users += 1
         try:
@@ -279,11 +304,11 @@ class Collection:
     def _opened(self) -> _OpenVersion:
         if self._open is None:
             with contextlib.ExitStack() as stack:
-                index, reader = self._open_version(stack)
-                self._open = _OpenVersion(index, reader, stack.pop_all())
+                version, index, reader = self._open_version(stack)
+                self._open = _OpenVersion(version, index, reader, stack.pop_all())
         return self._open
 
-    def _open_version(self, stack: contextlib.ExitStack) -> tuple[Index, StorageReader]:
+    def _open_version(self, stack: contextlib.ExitStack) -> tuple[int, Index, StorageReader]:
         lease = stack.enter_context(self._root.open_version(self.id))
         memory = Accountant(self._connection.memory_bytes)
         buffer_bytes = max(64 << 10, min(_LARGEST_RANGE_BUFFER, memory.budget_bytes // 32))
@@ -292,4 +317,4 @@ class Collection:
         properties = lease.manifest.properties
         threads, cache = self._connection.threads, self._connection.cache_lists
         index = Index(self.spec, properties, files, lease.folder, reader, threads, cache)
-        return stack.enter_context(index), reader
+        return lease.manifest.version, stack.enter_context(index), reader

@@ -48,6 +48,7 @@ from outcrop._core import crc32c as crc32c
 from outcrop._core import decode_rows as decode_rows
 from outcrop._core import distances as distances
 from outcrop._core import least_pack_memory as least_pack_memory
+from outcrop._core import list_first_row as list_first_row
 from outcrop._core import list_lengths as list_lengths
 from outcrop._core import normalize_rows as normalize_rows
 from outcrop._core import pack_lists as pack_lists

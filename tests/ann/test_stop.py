@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from outcrop.ann import exact
+from outcrop.ann import exact, stored_rows
 from outcrop.embedded import Collection
 from outcrop.errors import Cancelled, DeadlineExceeded, InvalidArgument
 from outcrop.stop import Stop
@@ -64,7 +64,7 @@ def test_a_search_takes_a_timeout_or_a_stop(built: Built, vectors: Vectors) -> N
 def test_an_exact_search_that_is_cancelled_reads_no_further_chunk(
     built: Built, vectors: Vectors, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(exact, "_CHUNK_BYTES", 4096)
+    monkeypatch.setattr(stored_rows, "_CHUNK_BYTES", 4096)
     rows = vectors(2000, 40)
     collection = built(rows)
     whole = collection.search(rows[:2], 3, exact=True)
