@@ -40,7 +40,7 @@ class VectorService:
         row_bytes = info.spec.dim * np.dtype(info.spec.dtype).itemsize
         batch_rows = max(1, CHUNK_BYTES // row_bytes)
         row = request.start_row
-        async for ids, vectors in call.each(collection.scan(batch_rows, start_row=row)):  # type: ignore[attr-defined]
+        async for ids, vectors in call.each(collection.scan(batch_rows, start_row=row)):
             yield pb.ExportResponse(
                 version=info.version,
                 num_rows=info.num_rows,
