@@ -12,6 +12,7 @@ from outcrop.store.reader import StorageReader, StoredFile
 from outcrop.store.records import JobRecord, ObjectRecord
 from outcrop.store.root import Root, RootStatistics
 from outcrop.store.scratch import Field, SortedRuns, save_array, save_arrays, write_atomically
+from outcrop.store.snapshot_record import PinnedVersion, SnapshotRecord
 from outcrop.store.verify import verify_file, verify_version
 from outcrop.store.version_lease import VersionLease
 from outcrop.store.version_writer import VersionWriter
@@ -36,11 +37,13 @@ __all__ = [
     "Manifest",
     "MemoryStatistics",
     "ObjectRecord",
+    "PinnedVersion",
     "Problem",
     "ReaderStatistics",
     "Reservation",
     "Root",
     "RootStatistics",
+    "SnapshotRecord",
     "SortedRuns",
     "StorageReader",
     "StoredFile",

@@ -9,6 +9,7 @@ from pathlib import Path
 from outcrop.store import os_calls
 from outcrop.store.layout import Layout, ObjectLayout, version_number
 from outcrop.store.records import JobRecord, Records
+from outcrop.store.snapshot_record import pins_of
 
 _TRASH = "trash"
 
@@ -32,11 +33,14 @@ def _collect_object(layout: Layout, records: Records, paths: ObjectLayout) -> li
         record = view.find_object_by_id(paths.id)
         listed = {manifest.version for manifest in view.manifests(paths.id)}
         awaited = {job.renamed_to for job in view.jobs() if job.object_id == paths.id}
+        pins = pins_of(view.snapshots())
     removed = []
     with _try_lock(paths.writer_lock) as writer_absent:
         for entry in sorted(paths.folder.iterdir()):
             number = version_number(entry.name)
-            if number is None or (record is not None and number == record.current_version):
+            if number is None or (paths.id, number) in pins:
+                continue
+            if record is not None and number == record.current_version:
                 continue
             orphan = number not in listed
             if orphan and (not writer_absent or number in awaited):

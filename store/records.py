@@ -1,4 +1,4 @@
-"""What the catalog says, in types: objects, manifests and jobs, as one transaction sees or changes them."""
+"""What the catalog says, in types: objects, manifests, jobs and snapshots, as one transaction sees or changes them."""
 
 import contextlib
 from collections.abc import Iterator
@@ -7,6 +7,7 @@ from typing import Any
 
 from outcrop.errors import CorruptFile, NotFound
 from outcrop.store.catalog import Catalog, Change, View
+from outcrop.store.snapshot_record import SnapshotRecord, pins_of
 from outcrop.types import KINDS, Manifest
 
 
@@ -102,6 +103,26 @@ class RecordView:
         """Return the manifests of an object, oldest first."""
         return [_manifest(fields) for _, fields in self._view.scan("manifests", f"{object_id}/")]
 
+    def all_manifests(self) -> list[Manifest]:
+        """Return the manifests of all versions, those of dropped objects too that a snapshot pins."""
+        return [_manifest(fields) for _, fields in self._view.scan("manifests")]
+
+    def find_snapshot(self, name: str) -> SnapshotRecord | None:
+        """Return a snapshot, or None."""
+        fields = self._view.get("snapshots", name)
+        return None if fields is None else _snapshot(fields)
+
+    def snapshot(self, name: str) -> SnapshotRecord:
+        """Return a snapshot. Raises NotFound."""
+        found = self.find_snapshot(name)
+        if found is None:
+            raise NotFound(f"no snapshot {name!r}")
+        return found
+
+    def snapshots(self) -> list[SnapshotRecord]:
+        """Return all snapshots, by name."""
+        return [_snapshot(fields) for _, fields in self._view.scan("snapshots")]
+
     def find_job(self, job_id: str) -> JobRecord | None:
         """Return a job, or None."""
         fields = self._view.get("jobs", job_id)
@@ -124,10 +145,12 @@ class RecordChange(RecordView):
         self._change.put(record.kind, record.name, record.to_json())
 
     def drop_object(self, record: ObjectRecord) -> None:
-        """Remove an object, its manifests and its jobs."""
+        """Remove an object, its manifests that no snapshot pins, and its jobs."""
         self._change.delete(record.kind, record.name)
+        pins = pins_of(self.snapshots())
         for manifest in self.manifests(record.id):
-            self.delete_manifest(record.id, manifest.version)
+            if (record.id, manifest.version) not in pins:
+                self.delete_manifest(record.id, manifest.version)
         for job in self.jobs():
             if job.object_id == record.id:
                 self.delete_job(job.id)
@@ -139,6 +162,18 @@ class RecordChange(RecordView):
     def delete_manifest(self, object_id: str, version: int) -> None:
         """Remove a manifest; its folder is garbage from then on."""
         self._change.delete("manifests", _manifest_key(object_id, version))
+
+    def put_snapshot(self, snapshot: SnapshotRecord) -> None:
+        """Write a snapshot."""
+        self._change.put("snapshots", snapshot.name, snapshot.to_json())
+
+    def delete_snapshot(self, snapshot: SnapshotRecord) -> None:
+        """Remove a snapshot, and the manifests of dropped objects that only it has kept."""
+        self._change.delete("snapshots", snapshot.name)
+        alive = {record.id for kind in KINDS for record in self.objects(kind)}
+        for object_id, version in pins_of([snapshot]) - pins_of(self.snapshots()):
+            if object_id not in alive:
+                self.delete_manifest(object_id, version)
 
     def put_job(self, job: JobRecord) -> None:
         """Write a job."""
@@ -187,6 +222,13 @@ def _typed(kind: Any, fields: dict[str, Any]) -> Any:
         return kind(**fields)
     except TypeError as error:
         raise CorruptFile(f"catalog: {kind.__name__}: fields {sorted(fields)}: {error}") from error
+
+
+def _snapshot(fields: dict[str, Any]) -> SnapshotRecord:
+    try:
+        return SnapshotRecord.from_json(fields)
+    except (KeyError, TypeError) as error:
+        raise CorruptFile(f"catalog: snapshot with fields {sorted(fields)}: {error}") from error
 
 
 def _manifest(fields: dict[str, Any]) -> Manifest:

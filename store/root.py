@@ -25,27 +25,27 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from outcrop.errors import AlreadyExists, CorruptFile, InvalidArgument, NotFound, StorageFailure, UnsupportedFormat
-from outcrop.store import garbage, os_calls
+from outcrop.errors import AlreadyExists, InvalidArgument, NotFound
+from outcrop.store import garbage, os_calls, pins, root_marker
 from outcrop.store.catalog import Catalog
-from outcrop.store.format.record import pack_record, unpack_record
 from outcrop.store.layout import MARKER_NAME, Layout
 from outcrop.store.records import JobRecord, ObjectRecord, Records
-from outcrop.store.version_lease import VersionLease, lease_version
+from outcrop.store.snapshot_record import PinnedVersion, SnapshotRecord
+from outcrop.store.version_lease import VersionLease, lease_pinned, lease_version
 from outcrop.store.version_writer import VersionWriter, take_writer_lock
 from outcrop.types import KINDS, Manifest, check_kind, check_name
-
-FORMAT = 1
 
 
 @dataclass(frozen=True, slots=True)
 class RootStatistics:
-    """What a root holds. num_objects: by kind. `size_bytes` counts the files of all committed versions."""
+    """What a root holds. num_objects: by kind. num_versions, size_bytes: of all committed versions, those too
+    that only a snapshot keeps."""
 
     num_objects: dict[str, int]
     num_versions: int
     num_jobs: int
     size_bytes: int
+    num_snapshots: int
 
 
 class Root:
@@ -72,8 +72,8 @@ class Root:
         if not layout.marker.exists():
             if read_only or not create:
                 raise NotFound(f"{layout.root}: not an outcrop root: it has no file {MARKER_NAME}")
-            _make_root(layout)
-        _check_marker(layout.marker)
+            root_marker.make_root(layout)
+        root_marker.check_format(layout)
         root = cls(layout, read_only)
         with root._records.read():
             pass  # A damaged catalog is reported here, not in the middle of the first job.
@@ -99,10 +99,11 @@ class Root:
         """Return how many objects, versions and jobs there are, and the bytes of all versions."""
         with self._records.read() as view:
             records = [record for kind in KINDS for record in view.objects(kind)]
-            manifests = [manifest for record in records for manifest in view.manifests(record.id)]
-            num_jobs = len(view.jobs())
+            manifests = view.all_manifests()
+            num_jobs, num_snapshots = len(view.jobs()), len(view.snapshots())
         num_objects = {kind: sum(record.kind == kind for record in records) for kind in KINDS}
-        return RootStatistics(num_objects, len(manifests), num_jobs, sum(m.size_bytes for m in manifests))
+        size_bytes = sum(manifest.size_bytes for manifest in manifests)
+        return RootStatistics(num_objects, len(manifests), num_jobs, size_bytes, num_snapshots)
 
     # Objects: a kind is one of collections, graphs, features, plans; a name is unique within its kind
 
@@ -194,6 +195,42 @@ class Root:
         with self._changing(), self._records.write() as change:
             change.delete_job(job_id)
 
+    # Snapshots
+
+    def create_snapshot(self, name: str, choose: pins.Chooser = pins.every_version) -> SnapshotRecord:
+        """Pin versions under a name, in one transaction: nothing is copied, and `gc` leaves them until the snapshot is
+        deleted, also when their objects are dropped.
+
+        choose: is given the view of that transaction and returns (kind, name) of objects with a version, each once; by
+        default all of them. Raises InvalidArgument, AlreadyExists, what `choose` raises, StorageFailure.
+        """
+        check_name("snapshot", name)
+        with self._changing():
+            root_marker.raise_format(self._layout, root_marker.FORMAT_WITH_SNAPSHOTS)
+            with self._records.write() as change:
+                return pins.pin(change, name, choose)
+
+    def get_snapshot(self, name: str) -> SnapshotRecord:
+        """Return a snapshot by its name. Raises NotFound."""
+        check_name("snapshot", name)
+        with self._records.read() as view:
+            return view.snapshot(name)
+
+    def list_snapshots(self) -> list[SnapshotRecord]:
+        """Return all snapshots, by name."""
+        with self._records.read() as view:
+            return view.snapshots()
+
+    def delete_snapshot(self, name: str) -> None:
+        """Forget a snapshot; `gc` removes what only it has kept, after the last reader has left. Raises NotFound."""
+        check_name("snapshot", name)
+        with self._changing(), self._records.write() as change:
+            change.delete_snapshot(change.snapshot(name))
+
+    def open_pinned(self, pinned: PinnedVersion) -> VersionLease:
+        """Return a lease on a version of a snapshot. Raises NotFound when the snapshot was deleted, CorruptFile."""
+        return lease_pinned(self._layout, self._records, pinned)
+
     # Garbage
 
     def gc(self) -> list[str]:
@@ -216,52 +253,5 @@ class Root:
         """One at a time decides which folders exist."""
         if self.read_only:
             raise InvalidArgument(f"{self.path}: opened read-only")
-        with root_lock(self._layout):
+        with root_marker.root_lock(self._layout):
             yield
-
-
-@contextlib.contextmanager
-def root_lock(layout: Layout) -> Iterator[None]:
-    """Hold the root's lock, waiting for it. The innermost locks are the leases' and the catalog's."""
-    descriptor = os_calls.lock(layout.lock, exclusive=True, wait=True)
-    assert descriptor is not None
-    try:
-        yield
-    finally:
-        os.close(descriptor)
-
-
-def _make_root(layout: Layout) -> None:
-    """Make a root; the marker comes last, so what a crash leaves is recognised as unfinished and made again."""
-    os_calls.make_folder(layout.root)
-    _check_unfinished(layout)
-    with root_lock(layout):
-        if layout.marker.exists():
-            return
-        os_calls.remove_tree(layout.catalog)
-        os_calls.make_folder(layout.kind("collections"))
-        os_calls.make_folder(layout.tmp)
-        Catalog.create(layout.catalog)
-        os_calls.write_small(layout.marker, pack_record({"format": FORMAT, "created_unix": time.time()}))
-        os_calls.sync_folder(layout.root)
-        os_calls.sync_folder(layout.root.parent)
-
-
-def _check_unfinished(layout: Layout) -> None:
-    """Without a marker nothing was ever committed, unless somebody removed the marker: then there are objects."""
-    ours = {MARKER_NAME, f"{MARKER_NAME}.new", "lock", "catalog", "tmp", *KINDS}
-    found = {entry.name for entry in layout.root.iterdir()}
-    if found - ours:
-        raise InvalidArgument(f"{layout.root}: expected an empty folder or a root, found {sorted(found - ours)[0]!r}")
-    kinds = [kind for kind in KINDS if layout.kind(kind).exists() and any(layout.kind(kind).iterdir())]
-    if kinds and not layout.marker.exists():
-        raise CorruptFile(f"{layout.root}: holds {' and '.join(kinds)} but no file {MARKER_NAME}")
-
-
-def _check_marker(marker: Path) -> None:
-    try:
-        fields = unpack_record(marker.read_bytes(), str(marker))
-    except OSError as error:
-        raise StorageFailure(error.errno, str(error.strerror), str(marker)) from error
-    if fields.get("format") != FORMAT:
-        raise UnsupportedFormat(f"{marker}: root format {fields.get('format')}, this release reads format {FORMAT}")

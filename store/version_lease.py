@@ -3,13 +3,15 @@
 import contextlib
 import os
 import time
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 
 from outcrop.errors import CorruptFile, NotFound
 from outcrop.store import os_calls
 from outcrop.store.layout import Layout, ObjectLayout
-from outcrop.store.records import ObjectRecord, Records
+from outcrop.store.records import Records, RecordView
+from outcrop.store.snapshot_record import PinnedVersion
 from outcrop.types import Manifest
 
 # Garbage collection holds a lease only while it takes the version out of the catalog and renames its folder.
@@ -49,14 +51,28 @@ class VersionLease:
 
 
 def lease_version(layout: Layout, records: Records, object_id: str, version: int | None) -> VersionLease:
-    """Lock a version and make sure that it was still there when it was locked.
+    """Return a lease on a version of an object, the current one by default.
 
-    The version may go away between reading the manifest and locking; then the new current one is tried.
     Raises NotFound when there is no such version, CorruptFile when its files are not those of its manifest.
     """
+    return _lease(layout, records, lambda view: _find(view, object_id, version))
+
+
+def lease_pinned(layout: Layout, records: Records, pinned: PinnedVersion) -> VersionLease:
+    """Return a lease on a version of a snapshot; its object may have been dropped. Raises as `lease_version` does."""
+    return _lease(layout, records, lambda view: (pinned.kind, _find_pinned(view, pinned)))
+
+
+def _lease(layout: Layout, records: Records, find: Callable[[RecordView], tuple[str, Manifest]]) -> VersionLease:
+    """Lock a version and make sure that it was still there when it was locked.
+
+    The version may go away between reading the manifest and locking; then `find` is asked again. It returns the
+    object's kind and the manifest.
+    """
     while True:
-        record, manifest = _read_manifest(records, object_id, version)
-        paths = layout.object(record.kind, record.id)
+        with records.read() as view:
+            kind, manifest = find(view)
+        paths = layout.object(kind, manifest.object_id)
         descriptor = _try_lock(paths, manifest)
         with contextlib.ExitStack() as undo:
             if descriptor is not None:
@@ -84,19 +100,25 @@ def check_sizes(folder: Path, manifest: Manifest) -> None:
             raise CorruptFile(f"{folder / entry.name}: size {found} bytes, the manifest says {entry.size_bytes}")
 
 
-def _read_manifest(records: Records, object_id: str, version: int | None) -> tuple[ObjectRecord, Manifest]:
-    with records.read() as view:
-        record = view.object_by_id(object_id)
-        wanted = record.current_version if version is None else version
-        if wanted is None:
-            raise NotFound(f"{record.title} has no version yet")
-        manifest = view.find_manifest(object_id, wanted)
+def _find(view: RecordView, object_id: str, version: int | None) -> tuple[str, Manifest]:
+    record = view.object_by_id(object_id)
+    wanted = record.current_version if version is None else version
+    if wanted is None:
+        raise NotFound(f"{record.title} has no version yet")
+    manifest = view.find_manifest(object_id, wanted)
     if manifest is None and version is None:
         raise CorruptFile(f"catalog: {record.title}: its current version {wanted} has no manifest")
     if manifest is None:
         current = record.current_version
         raise NotFound(f"{record.title} has no version {wanted}; the current one is {current}")
-    return record, manifest
+    return record.kind, manifest
+
+
+def _find_pinned(view: RecordView, pinned: PinnedVersion) -> Manifest:
+    manifest = view.find_manifest(pinned.id, pinned.version)
+    if manifest is None:
+        raise NotFound(f"{pinned.kind} {pinned.name!r}: version {pinned.version} is gone: its snapshot was deleted")
+    return manifest
 
 
 def _try_lock(paths: ObjectLayout, manifest: Manifest) -> int | None:

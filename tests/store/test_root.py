@@ -67,8 +67,8 @@ def test_a_folder_with_other_things_in_it_is_left_alone(tmp_path):
 
 
 def test_a_root_of_another_release_is_refused(root):
-    (root.path / "OUTCROP").write_bytes(pack_record({"format": 2}))
-    with pytest.raises(UnsupportedFormat, match="root format 2, this release reads format 1"):
+    (root.path / "OUTCROP").write_bytes(pack_record({"format": 3}))
+    with pytest.raises(UnsupportedFormat, match="root format 3, this release reads formats 1 and 2"):
         Root.open(root.path)
 
 

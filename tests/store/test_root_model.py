@@ -1,4 +1,4 @@
-"""A root against a dict: objects of all kinds, versions, leases, jobs and garbage collection in any order."""
+"""A root against a dict: objects of all kinds, versions, leases, jobs, snapshots and garbage in any order."""
 
 import contextlib
 import tempfile
@@ -17,6 +17,9 @@ from outcrop.types import KINDS
 Name = tuple[str, str]
 NAMES = st.sampled_from([("collections", "a"), ("graphs", "a"), ("features", "b"), ("plans", "c")])
 
+SNAPSHOTS = st.sampled_from(["x", "y"])
+KIND_ORDER = {kind: number for number, kind in enumerate(KINDS)}
+
 
 class RootModel(RuleBasedStateMachine):
     def __init__(self) -> None:
@@ -30,6 +33,7 @@ class RootModel(RuleBasedStateMachine):
         self.payloads: dict[Name, list[bytes]] = {}  # name -> payload of each version, the last one is current
         self.leases: list[tuple[object, bytes]] = []
         self.jobs: dict[str, tuple[Name, bytes]] = {}  # job -> object, what it has written so far
+        self.snapshots: dict[str, dict[Name, bytes]] = {}  # name -> payload of each object then
 
     def teardown(self) -> None:
         for lease, _ in self.leases:
@@ -100,6 +104,35 @@ class RootModel(RuleBasedStateMachine):
     def release(self, data):
         self.leases.pop(data.draw(st.integers(0, len(self.leases) - 1)))[0].close()
 
+    @precondition(lambda self: any(self.payloads.values()))
+    @rule(data=st.data(), snapshot=SNAPSHOTS, everything=st.booleans())
+    def snapshot(self, data, snapshot, everything):
+        names = sorted(name for name, versions in self.payloads.items() if versions)
+        chosen = names if everything else data.draw(st.lists(st.sampled_from(names), min_size=1, unique=True))
+        arguments = (snapshot,) if everything else (snapshot, lambda view: chosen)
+        if snapshot in self.snapshots:
+            with pytest.raises(AlreadyExists):
+                self.root.create_snapshot(*arguments)
+        else:
+            self.root.create_snapshot(*arguments)
+            self.snapshots[snapshot] = {name: self.payloads[name][-1] for name in chosen}
+
+    @rule(snapshot=SNAPSHOTS)
+    def delete_snapshot(self, snapshot):
+        if snapshot not in self.snapshots:
+            with pytest.raises(NotFound):
+                self.root.delete_snapshot(snapshot)
+        else:
+            self.root.delete_snapshot(snapshot)
+            del self.snapshots[snapshot]
+
+    @precondition(lambda self: self.snapshots)
+    @rule(data=st.data())
+    def lease_pinned(self, data):
+        snapshot = data.draw(st.sampled_from(sorted(self.snapshots)))
+        pinned = data.draw(st.sampled_from(self.root.get_snapshot(snapshot).objects))
+        self.leases.append((self.root.open_pinned(pinned), self.snapshots[snapshot][pinned.kind, pinned.name]))
+
     @rule()
     def reopen(self):
         self.root = Root.open(self.root.path, create=False)
@@ -109,10 +142,12 @@ class RootModel(RuleBasedStateMachine):
         self.root.gc()
         assert self.root.gc() == []
         held = {(lease.manifest.object_id, lease.manifest.version) for lease, _ in self.leases}
+        held |= {(pinned.id, pinned.version) for each in self.root.list_snapshots() for pinned in each.objects}
+        current = {(record.id, record.current_version) for record in self.objects() if record.current_version}
         for record in self.objects():
             kept = {(record.id, manifest.version) for manifest in self.root.list_versions(record.id)}
-            current = {(record.id, record.current_version)} if record.current_version else set()
-            assert kept == current | {key for key in held if key[0] == record.id}
+            assert kept == {key for key in current | held if key[0] == record.id}
+        assert set(self.folders()) == current | held
 
     @invariant()
     def everything_is_what_the_dict_says(self):
@@ -126,9 +161,22 @@ class RootModel(RuleBasedStateMachine):
                     self.check(version, payloads[-1])
         for lease, payload in self.leases:
             self.check(lease, payload)
+        assert [snapshot.name for snapshot in self.root.list_snapshots()] == sorted(self.snapshots)
+        for name, payloads in self.snapshots.items():
+            pinned = self.root.get_snapshot(name).objects
+            assert [(each.kind, each.name) for each in pinned] == sorted(payloads, key=lambda key: KIND_ORDER[key[0]])
+            for each in pinned:
+                assert each.spec == {"of": [each.kind, each.name]}
+                with self.root.open_pinned(each) as version:
+                    self.check(version, payloads[each.kind, each.name])
 
     def objects(self):
         return [record for kind in sorted(KINDS) for record in self.root.list_objects(kind)]
+
+    def folders(self):
+        for kind in KINDS:
+            for folder in (self.root.path / kind).glob("*/v*"):
+                yield folder.parent.name, int(folder.name[1:])
 
     def check(self, version, payload: bytes) -> None:
         assert version.path("v.blk").read_bytes()[4096 : 4096 + len(payload)] == payload
