@@ -8,8 +8,9 @@ The formats are pages in docs/formats/, their layouts modules in `format/`.
 
 from outcrop.store.accountant import Accountant, Reservation
 from outcrop.store.block_writer import BlockWriter
+from outcrop.store.pins import every_version
 from outcrop.store.reader import StorageReader, StoredFile
-from outcrop.store.records import JobRecord, ObjectRecord
+from outcrop.store.records import JobRecord, ObjectRecord, RecordView
 from outcrop.store.root import Root, RootStatistics
 from outcrop.store.scratch import Field, SortedRuns, save_array, save_arrays, write_atomically
 from outcrop.store.snapshot_record import PinnedVersion, SnapshotRecord
@@ -40,6 +41,7 @@ __all__ = [
     "PinnedVersion",
     "Problem",
     "ReaderStatistics",
+    "RecordView",
     "Reservation",
     "Root",
     "RootStatistics",
@@ -49,6 +51,7 @@ __all__ = [
     "StoredFile",
     "VersionLease",
     "VersionWriter",
+    "every_version",
     "format_bytes",
     "parse_bytes",
     "save_array",
