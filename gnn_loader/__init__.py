@@ -22,6 +22,7 @@ from outcrop.gnn_loader.loader import PlannedLoader
 from outcrop.gnn_loader.online import OnlineLoader
 from outcrop.gnn_loader.plan import Plan
 from outcrop.gnn_loader.plan_layout import PlanLayout, PlannedStream
+from outcrop.gnn_loader.plan_origin import is_carried, plan_origins, with_origins
 from outcrop.gnn_loader.planning.plan_input import PlanOptions, PlanTable
 from outcrop.gnn_loader.planning.planner import Planner
 from outcrop.gnn_loader.sampler import NeighborSampler
@@ -89,5 +90,8 @@ __all__ = [
     "as_graph_source",
     "as_row_source",
     "homogeneous",
+    "is_carried",
+    "plan_origins",
     "source_identity",
+    "with_origins",
 ]

@@ -2,24 +2,30 @@
 
 import os
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 from typing import Any
 
-from outcrop import graphs, loaders, plans, stored
+from outcrop import graphs, loaders, plans, snapshots, stored
 from outcrop.ann import CollectionSpec
 from outcrop.collection import Collection
 from outcrop.connection import Connection
 from outcrop.errors import InvalidArgument
 from outcrop.gnn_loader import FeatureTable, FreshLoader, Graph, OnlineLoader, OnlineOptions, Plan, PlanOptions
 from outcrop.jobs import Job
+from outcrop.snapshots import Source
 from outcrop.store import Manifest, Root, parse_bytes
+from outcrop.store.snapshots import SnapshotArchive
 from outcrop.types import (
     STORED_KINDS,
+    ArchiveInfo,
     CollectionInfo,
     CollectionStatistics,
     Fanouts,
     Progress,
+    RestoreReport,
+    SnapshotInfo,
+    SnapshotReport,
     StoredReport,
     parse_budget,
 )
@@ -307,6 +313,73 @@ class Database:
         """Remove a plan; who has it open keeps it until closing it. Raises NotFound."""
         self._drop("plans", name)
 
+    def create_snapshot(self, name: str, *, objects: Sequence[tuple[str, str]] | None = None) -> SnapshotInfo:
+        """Keep the current versions of objects under a name, all of one instant: later builds, drops and `gc` leave
+        them alone until the snapshot is deleted. Nothing is copied.
+
+        objects: (kind, name) of each; None is everything that has a version, but for plans that are stale already and
+        those of a fresh loader: they would be of no use. Raises InvalidArgument, AlreadyExists, NotFound.
+        """
+        return snapshots.create_snapshot(self.connection, name, objects)
+
+    def snapshot(self, name: str) -> SnapshotInfo:
+        """Return what a snapshot keeps. Raises NotFound."""
+        return snapshots.snapshot_info(self._root.get_snapshot(name))
+
+    def list_snapshots(self) -> list[SnapshotInfo]:
+        """Return all snapshots, by name."""
+        return [snapshots.snapshot_info(record) for record in self._root.list_snapshots()]
+
+    def delete_snapshot(self, name: str) -> None:
+        """Forget a snapshot and remove what only it has kept. Who reads it goes on until closing it. Raises
+        NotFound."""
+        self._root.delete_snapshot(name)
+        self._root.gc()
+
+    def verify_snapshot(self, source: Source, *, memory: str | int = "256MiB") -> Job[SnapshotReport]:
+        """Read every byte of a snapshot, or of an archive, and return the job, whose result says what is wrong.
+
+        source: as `restore_snapshot` has it. memory: for tables of checksums. Raises NotFound, CorruptFile for what is
+        no whole archive; the job raises StorageFailure, ResourceExhausted, Cancelled.
+        """
+        return snapshots.verify_snapshot(self.connection, source, parse_bytes(memory))
+
+    def snapshot_archive(self, name: str) -> SnapshotArchive:
+        """Open a snapshot as the bytes of its archive, any part of which can be read; the caller closes it.
+
+        Raises NotFound, CorruptFile, StorageFailure.
+        """
+        return SnapshotArchive(self._root, name)
+
+    def export_snapshot(self, name: str, path: str | os.PathLike[str]) -> Job[ArchiveInfo]:
+        """Write the archive of a snapshot to a new file and return the job; all blocks are checked on their way.
+
+        A killed or cancelled export leaves `<path>.partial`, from which the same call goes on. Raises NotFound,
+        AlreadyExists; the job raises CorruptFile, StorageFailure, Cancelled.
+        """
+        return snapshots.export_snapshot(self.connection, name, path)
+
+    def restore_snapshot(
+        self,
+        source: Source,
+        *,
+        rename: Mapping[str, str] | None = None,
+        objects: Sequence[tuple[str, str]] | None = None,
+    ) -> Job[RestoreReport]:
+        """Make what a snapshot keeps current again, here, and return the job.
+
+        source: the name of a snapshot of this root; or where an archive lies: a path object, or text with a slash.
+        objects: (kind, name) of some; None is all. rename: new names, by `name` or by `kind/name`.
+        An object that exists gets a new version, another one is made; one that is as the snapshot has it, every byte
+        checked, is left alone. All is copied and checked before the first version appears, and they appear one after
+        the other. A plan is bound to the graph and tables that are restored with it, or that are still current here. A
+        killed or cancelled restore resumes when it is called again with the same arguments.
+        Raises NotFound, InvalidArgument, CorruptFile before any work; the job raises InvalidArgument where an object of
+        that name is something else, CorruptFile naming the block, ResourceExhausted for too little disk, Unavailable
+        when another process writes one of the objects, StorageFailure, Cancelled.
+        """
+        return snapshots.restore_snapshot(self.connection, source, rename or {}, objects, self._refresh_restored)
+
     def gc(self) -> list[str]:
         """Remove files that no version needs and no reader holds; returns their paths, relative to the root."""
         return self._root.gc()
@@ -318,6 +391,13 @@ class Database:
         for collection in held:
             collection.close()
         self._root.close()
+
+    def _refresh_restored(self, report: RestoreReport) -> None:
+        with self._lock:
+            held = [self._open.get(each.name) for each in report.objects if each.kind == "collections"]
+        for collection in held:
+            if collection is not None:
+                collection.refresh()
 
     def _budget(self, memory: str | int | None) -> int:
         return self.connection.memory_bytes if memory is None else parse_bytes(memory)

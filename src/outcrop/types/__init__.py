@@ -56,6 +56,14 @@ from outcrop.types.reports import PlanProblems, Problem, StoredReport, VerifyRep
 from outcrop.types.sampling import Expand, Fanouts, Labor, SamplerOptions, SamplerStatistics, Temporal
 from outcrop.types.search import Neighbors, SearchUsage
 from outcrop.types.seeds import EdgeSeeds, NodeSeeds, Seeds
+from outcrop.types.snapshots import (
+    ArchiveInfo,
+    RestoredObject,
+    RestoreReport,
+    SnapshotInfo,
+    SnapshotObject,
+    SnapshotReport,
+)
 from outcrop.types.storage import MemoryStatistics, ReaderStatistics
 from outcrop.types.tiers import TierStatistics, VictimStatistics
 
@@ -72,6 +80,7 @@ __all__ = [
     "NODE_TO_NODE",
     "STORED_KINDS",
     "AnyArray",
+    "ArchiveInfo",
     "CollectionInfo",
     "CollectionSpec",
     "CollectionStatistics",
@@ -112,6 +121,8 @@ __all__ = [
     "Problem",
     "Progress",
     "ReaderStatistics",
+    "RestoreReport",
+    "RestoredObject",
     "RowSource",
     "SampledLayer",
     "SamplerOptions",
@@ -119,6 +130,9 @@ __all__ = [
     "ScoreKind",
     "SearchUsage",
     "Seeds",
+    "SnapshotInfo",
+    "SnapshotObject",
+    "SnapshotReport",
     "StoredReport",
     "StreamCounts",
     "StreamReport",
