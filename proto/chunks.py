@@ -3,7 +3,7 @@
 What travels is ordinary protobuf, so every other language reads it with its own library.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -35,13 +35,21 @@ def has_data(message: type[Message]) -> bool:
     return field is not None and field.name == "data" and field.type == field.TYPE_BYTES
 
 
-def serialize_chunk(chunk: "Chunk[Head] | Message") -> bytes:
-    """Return what protobuf would write for the head with `data` set, copying the data once."""
+def serialize_chunk(chunk: "Chunk[Head] | Message | bytes") -> bytes:
+    """Return what protobuf would write for the head with `data` set, copying the data once; bytes are done already."""
+    if isinstance(chunk, bytes):
+        return chunk
     if isinstance(chunk, Message):
         return chunk.SerializeToString()
-    if not chunk.data.nbytes:
-        return chunk.head.SerializeToString()
-    return b"".join((chunk.head.SerializeToString(), _TAG, _varint(chunk.data.nbytes), chunk.data))
+    return serialize_parts(chunk.head, (chunk.data,))
+
+
+def serialize_parts(head: Message, parts: Sequence[memoryview]) -> bytes:
+    """Return what protobuf would write for the head with the parts, joined, as its `data`; each is copied once."""
+    num_bytes = sum(part.nbytes for part in parts)
+    if not num_bytes:
+        return head.SerializeToString()
+    return b"".join((head.SerializeToString(), _TAG, _varint(num_bytes), *parts))
 
 
 def parse_chunk(message: type[Head]) -> Callable[[bytes], Chunk[Head]]:
