@@ -17,6 +17,7 @@ from outcrop.cli.graph import group as graph
 from outcrop.cli.inspect import inspect
 from outcrop.cli.plan import group as plan
 from outcrop.cli.search import search
+from outcrop.cli.snapshot import group as snapshot
 from outcrop.cli.train import train
 from outcrop.cli.verify import verify
 
@@ -61,6 +62,7 @@ app.add_typer(graph, name="graph", help="Import graphs to train on, look at them
 app.add_typer(features, name="features", help="Import rows of features, look at them.")
 app.add_typer(plan, name="plan", help="Sample minibatches ahead and pack their rows; look at plans.")
 add_command(app, train)
+app.add_typer(snapshot, name="snapshot", help="Keep what is there now; write it to a file; bring it back.")
 app.add_typer(dataset, name="dataset", help="Make, convert, look at and fetch files of vectors; make graphs.")
 
 

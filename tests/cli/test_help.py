@@ -24,6 +24,7 @@ def test_help_lists_the_commands_in_the_order_of_a_first_visit(outcrop: Outcrop)
         "graph",
         "features",
         "plan",
+        "snapshot",
         "dataset",
     ]
     listed = re.findall(rf"^\W*({'|'.join(commands)}) ", text, re.MULTILINE)
