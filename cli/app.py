@@ -15,6 +15,7 @@ from outcrop.cli.eval import evaluate
 from outcrop.cli.features import group as features
 from outcrop.cli.graph import group as graph
 from outcrop.cli.inspect import inspect
+from outcrop.cli.key import group as key
 from outcrop.cli.plan import group as plan
 from outcrop.cli.search import search
 from outcrop.cli.snapshot import group as snapshot
@@ -64,6 +65,7 @@ app.add_typer(plan, name="plan", help="Sample minibatches ahead and pack their r
 add_command(app, train)
 app.add_typer(snapshot, name="snapshot", help="Keep what is there now; write it to a file; bring it back.")
 app.add_typer(dataset, name="dataset", help="Make, convert, look at and fetch files of vectors; make graphs.")
+app.add_typer(key, name="key", help="Make, list and revoke the API keys of a server.")
 
 
 def main() -> None:

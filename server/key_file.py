@@ -14,6 +14,7 @@ from outcrop.store import os_calls
 from outcrop.store.format.record import pack_record, unpack_record
 from outcrop.types import check_name
 
+KEYS_FILE = Path("service", "keys.json")  # below a root
 FORMAT = 1
 ID = re.compile(r"[0-9a-f]{12}")
 _DIGEST = re.compile(r"[0-9a-f]{64}")

@@ -15,10 +15,9 @@ from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource
 from outcrop.errors import InvalidArgument
 from outcrop.server.address import Address, parse_address
 from outcrop.server.identity import Role
+from outcrop.server.key_file import KEYS_FILE
 from outcrop.server.keys import has_keys
 from outcrop.store import parse_bytes
-
-KEYS_FILE = Path("service", "keys.json")
 
 
 def _exact_size(num_bytes: int) -> str | int:

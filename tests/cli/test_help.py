@@ -26,6 +26,7 @@ def test_help_lists_the_commands_in_the_order_of_a_first_visit(outcrop: Outcrop)
         "plan",
         "snapshot",
         "dataset",
+        "key",
     ]
     listed = re.findall(rf"^\W*({'|'.join(commands)}) ", text, re.MULTILINE)
     assert listed == commands
