@@ -11,6 +11,7 @@ behind when a process dies, read-only media work, and a forked child inherits no
 import contextlib
 import os
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,9 @@ from outcrop.store.format.record import pack_record, unpack_record
 
 # Address space, not memory. Far more than one transaction can add, and the map is laid out anew for each.
 _MAP_HEADROOM_BYTES = 256 << 20
+
+# Twenty-five ticks of a file system's clock, and less than anybody notices.
+_SURELY_TICKED_NS = 100_000_000
 
 # A process may open an LMDB file once at a time, and must not fork meanwhile.
 _gate = threading.Lock()
@@ -99,6 +103,22 @@ class Catalog:
             catalog._verified = ()
         os_calls.sync_folder(folder)
         return catalog
+
+    def token(self) -> tuple[object, ...]:
+        """Return what no two states of the catalog have in common, without opening it: two calls with equal tokens lie
+        between the same two commits, by whatever process.
+
+        Each commit writes the data and replaces the seal. Where clocks of file systems tick so slowly (4 ms) that two
+        commits may look alike, the seal's bytes are a part of it: they name the last transaction.
+        """
+        try:
+            data, seal = self._data.stat(), self._seal.stat()
+            changed_ns = max(data.st_mtime_ns, seal.st_mtime_ns)
+            recent = abs(time.time_ns() - changed_ns) < _SURELY_TICKED_NS
+            content = self._seal.read_bytes() if recent else b""
+        except OSError:
+            return (None, time.monotonic_ns())  # it is told by whoever reads
+        return (data.st_ino, data.st_size, data.st_mtime_ns, seal.st_ino, seal.st_mtime_ns, content)
 
     @contextlib.contextmanager
     def read(self) -> Iterator[View]:

@@ -274,14 +274,42 @@ class Collection:
         """Let the next search open the version that is current then."""
         self.close()
 
+    def is_current(self) -> bool:
+        """Whether the version that is open, if there is one, is the current one of a collection that still exists.
+
+        Sees what other processes commit; costs some 10 us."""
+        return self._is_current(self._open)
+
+    def catch_up(self) -> bool:
+        """Refresh if what is open is not current, and return whether it was: for callers that follow the builds of
+        other processes. Searches under way end with the version that they began with."""
+        opened = self._open
+        if self._is_current(opened):
+            return False
+        self._retire(opened)
+        return True
+
+    def _is_current(self, opened: _OpenVersion | None) -> bool:
+        try:
+            record = self._root.get("collections", self.name)
+        except NotFound:
+            return False
+        return record.id == self.id and (opened is None or opened.version == record.current_version)
+
     def close(self) -> None:
         """Give the version and its memory back, once the searches that work with it have ended. The next search opens
         the current version."""
         with self._lock:
-            opened, self._open = self._open, None
-            if opened is None:
+            opened = self._open
+        self._retire(opened)
+
+    def _retire(self, opened: _OpenVersion | None) -> None:
+        """Close a version, unless somebody else has done so, when its last user leaves."""
+        with self._lock:
+            if opened is None or opened.retired:
                 return
             opened.retired = True
+            self._open = None
             idle = opened.users == 0
         if idle:
             opened.resources.close()

@@ -1,6 +1,7 @@
 import contextlib
 import os
 import threading
+from pathlib import Path
 
 import lmdb
 import pytest
@@ -219,3 +220,43 @@ def test_a_missing_file_is_named(catalog, tmp_path, name):
         content(Catalog(tmp_path / "catalog"))
     with pytest.raises(CorruptFile, match=name):
         content(catalog)
+
+
+# Tokens
+
+
+def test_every_commit_changes_the_token_however_soon_it_follows(catalog, monkeypatch, tmp_path):
+    monkeypatch.setattr(os, "fsync", lambda descriptor: None)
+    watcher = Catalog(tmp_path / "catalog")
+    tokens = [watcher.token()]
+    for number in range(50):
+        put(catalog, "a", number)
+        tokens.append(watcher.token())
+    assert len(set(tokens)) == len(tokens)
+
+
+def test_the_token_stays_where_nothing_is_committed(catalog, monkeypatch):
+    put(catalog, "a", 1)
+    monkeypatch.setattr("outcrop.store.catalog._SURELY_TICKED_NS", 0)
+    token = catalog.token()
+    content(catalog)
+    with catalog.write():
+        pass  # a transaction without changes
+    assert catalog.token() == token
+
+
+def test_a_clock_that_stands_still_hides_no_commit(catalog, monkeypatch):
+    tokens = []
+    still = os.stat_result((0,) * 7 + (5, 5, 5), {"st_mtime_ns": 5})
+    for number in range(10):
+        put(catalog, "a", number)
+        with monkeypatch.context() as patched:
+            patched.setattr(Path, "stat", lambda self: still)
+            patched.setattr("outcrop.store.catalog.time.time_ns", lambda: 10)
+            tokens.append(catalog.token())
+    assert len(set(tokens)) == len(tokens)
+
+
+def test_the_token_of_a_catalog_that_is_gone_is_never_the_same(catalog, tmp_path):
+    (tmp_path / "catalog" / "seal").unlink()
+    assert catalog.token() != catalog.token()

@@ -481,3 +481,28 @@ def test_a_full_disk_fails_cleanly_at_any_step_and_the_old_version_stays(root, p
         root.gc()
         assert len(root.list_versions(photos.id)) == 1
         assert list((root.path / "tmp").iterdir()) == []
+
+
+# What other processes commit
+
+
+def test_objects_are_those_of_the_last_commit_of_anybody(root, commit):
+    with Root.open(root.path) as other:
+        made = other.create("collections", "photos", {"dim": 4})
+        assert root.get("collections", "photos") == made
+        for version in range(1, 4):
+            commit(other, made.id, b"x" * version)
+            assert root.get("collections", "photos").current_version == version
+        other.drop("collections", "photos")
+        with pytest.raises(NotFound, match="no collection 'photos'"):
+            root.get("collections", "photos")
+        again = other.create("collections", "photos", {"dim": 8})
+        assert root.get("collections", "photos") == again
+
+
+def test_what_is_asked_again_is_not_read_again(root, photos, monkeypatch):
+    assert root.get("collections", "photos") == photos
+    monkeypatch.setattr("outcrop.store.catalog._SURELY_TICKED_NS", 0)
+    root.get("collections", "photos")
+    monkeypatch.setattr(root, "_records", None)  # would be read
+    assert root.get("collections", "photos") == photos
