@@ -26,7 +26,9 @@ class Engine:
 
     def collection(self, name: str) -> Collection:
         """Return a collection whose next search sees what is committed now. Raises NotFound."""
-        return self.database.collection(name)
+        collection = self.database.collection(name)
+        collection.catch_up()
+        return collection
 
     def close(self) -> None:
         """End the threads and close what is open."""
