@@ -6,13 +6,23 @@ from typing import Any
 
 from outcrop.connection import Connection
 from outcrop.errors import AlreadyExists, CorruptFile, InvalidArgument
-from outcrop.gnn_loader import EdgeSeeds, Graph, NeighborSampler, NodeSeeds, Plan, Planner, PlanOptions, PlanTable
+from outcrop.gnn_loader import (
+    EdgeSeeds,
+    FeatureTable,
+    Graph,
+    NeighborSampler,
+    NodeSeeds,
+    Plan,
+    Planner,
+    PlanOptions,
+    PlanTable,
+)
 from outcrop.gnn_loader.planning.trace import Epochs
 from outcrop.gnn_loader.seeds import SeedBatches
 from outcrop.graphs import open_features, open_graph
 from outcrop.jobs import Job
 from outcrop.store import Manifest, ObjectRecord
-from outcrop.types import Fanouts, Progress, Seeds
+from outcrop.types import KINDS, Fanouts, Progress, Seeds, check_name
 
 
 def plan_making(
@@ -29,14 +39,12 @@ def plan_making(
 ) -> Job[Manifest]:
     """See `Database.create_plan`. batches: of `SeedBatches`. epochs: the first and how many. sampling: of
     `NeighborSampler`."""
-    with contextlib.ExitStack() as stack:
-        graph = stack.enter_context(open_graph(connection, graph_name, connection.memory_bytes, "auto"))
-        tables = open_tables(connection, graph, features, stack)
-        sampler = NeighborSampler(graph, fanouts, **sampling)
-        planned = Epochs(SeedBatches(as_seeds(seeds, graph), **batches), *epochs)
-        planner = Planner(graph_name, graph, tables, sampler, planned, options, connection.reader)
+    planner, held = _planner(
+        connection, "auto", graph_name, features, seeds, fanouts, batches, epochs, options, sampling
+    )
+    with held:
         record = _record(connection, name)
-        held = stack.pop_all()
+        held = held.pop_all()
 
     def run(report: Callable[[Progress], None]) -> Manifest:
         with held, connection.root.begin_version(record.id, planner.job_id(record.id)) as writer:
@@ -51,6 +59,24 @@ def plan_making(
         return manifest
 
     return Job(f"plan {name}", run)
+
+
+def check_plan(
+    connection: Connection,
+    name: str,
+    graph_name: str,
+    features: str | Mapping[str, str],
+    seeds: Any,
+    fanouts: Fanouts,
+    batches: Mapping[str, Any],
+    epochs: tuple[int, int],
+    options: PlanOptions,
+    sampling: Mapping[str, Any],
+) -> None:
+    """Raise what `plan_making` would raise of these arguments before any work."""
+    check_name(KINDS["plans"], name)
+    _, held = _planner(connection, "map", graph_name, features, seeds, fanouts, batches, epochs, options, sampling)
+    held.close()
 
 
 def open_plan(connection: Connection, name: str) -> Plan:
@@ -76,16 +102,41 @@ def open_tables(
     connection: Connection, graph: Graph, features: str | Mapping[str, str], stack: contextlib.ExitStack
 ) -> dict[str, PlanTable]:
     """Open the tables of a graph's node types, by type; `stack` closes them. Raises InvalidArgument, NotFound."""
+    opener = lambda name: stack.enter_context(open_features(connection, name, connection.memory_bytes))  # noqa: E731
+    return tables_by_type(graph, features, opener)
+
+
+def tables_by_type(
+    graph: Graph, features: str | Mapping[str, str], opener: Callable[[str], FeatureTable]
+) -> dict[str, PlanTable]:
+    """Return the tables of a graph's node types, by type, each opened by its name. Raises InvalidArgument."""
     if isinstance(features, str):
         features = {_only_type(graph, "features: pass {node type: name of its table}"): features}
     if len(set(features.values())) < len(features):
         raise InvalidArgument(f"features: expected a table of its own for each node type, found {dict(features)}")
-    return {
-        node_type: PlanTable(
-            table_name, stack.enter_context(open_features(connection, table_name, connection.memory_bytes))
-        )
-        for node_type, table_name in features.items()
-    }
+    return {node_type: PlanTable(name, opener(name)) for node_type, name in features.items()}
+
+
+def _planner(
+    connection: Connection,
+    placement: str,
+    graph_name: str,
+    features: str | Mapping[str, str],
+    seeds: Any,
+    fanouts: Fanouts,
+    batches: Mapping[str, Any],
+    epochs: tuple[int, int],
+    options: PlanOptions,
+    sampling: Mapping[str, Any],
+) -> tuple[Planner, contextlib.ExitStack]:
+    """A planner, and what holds open what it reads."""
+    with contextlib.ExitStack() as stack:
+        graph = stack.enter_context(open_graph(connection, graph_name, connection.memory_bytes, placement))
+        tables = open_tables(connection, graph, features, stack)
+        sampler = NeighborSampler(graph, fanouts, **sampling)
+        planned = Epochs(SeedBatches(as_seeds(seeds, graph), **batches), *epochs)
+        planner = Planner(graph_name, graph, tables, sampler, planned, options, connection.reader)
+        return planner, stack.pop_all()
 
 
 def _only_type(graph: Graph, instead: str) -> str:
