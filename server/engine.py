@@ -5,7 +5,9 @@ from concurrent.futures import Executor, ThreadPoolExecutor
 from types import TracebackType
 
 from outcrop.embedded import Collection, Database, connect
+from outcrop.server.opened import OpenedObjects
 from outcrop.server.settings import ServerSettings
+from outcrop.store import Accountant, Manifest, ObjectRecord
 
 
 class Engine:
@@ -23,6 +25,7 @@ class Engine:
         )
         self.executor: Executor = ThreadPoolExecutor(settings.limits.calls, thread_name_prefix="engine")
         self._lock = threading.Lock()
+        self.opened = OpenedObjects(self.database.connection.root, Accountant(settings.memory), settings.reader)
 
     def collection(self, name: str) -> Collection:
         """Return a collection whose next search sees what is committed now. Raises NotFound."""
@@ -30,9 +33,22 @@ class Engine:
         collection.catch_up()
         return collection
 
+    def manifest(self, record: ObjectRecord) -> Manifest | None:
+        """Return that of an object's current version; None before the first one."""
+        versions = self.database.connection.root.list_versions(record.id)
+        return next((each for each in reversed(versions) if each.version == record.current_version), None)
+
+    def drop(self, kind: str, name: str) -> None:
+        """Remove a graph, a feature table or a plan. Raises NotFound."""
+        root = self.database.connection.root
+        root.drop(kind, name)
+        self.opened.release_idle(float("inf"))
+        root.gc()
+
     def close(self) -> None:
         """End the threads and close what is open."""
         self.executor.shutdown(wait=True)
+        self.opened.close()
         self.database.close()
 
     def __enter__(self) -> "Engine":
