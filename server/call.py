@@ -11,6 +11,7 @@ from google.protobuf.message import Message
 from outcrop.errors import PermissionDenied
 from outcrop.proto.methods import Method
 from outcrop.server.identity import ROLES, Identity
+from outcrop.server.metrics import MethodMeter
 from outcrop.stop import Stop
 
 Arguments = ParamSpec("Arguments")
@@ -22,21 +23,34 @@ _END = object()
 class Call:
     """One RPC under way. stop: its deadline, set when the client has left; hand it to the engine."""
 
-    def __init__(self, method: Method, request_id: str, identity: Identity, stop: Stop, executor: Executor) -> None:
+    def __init__(
+        self,
+        method: Method,
+        request_id: str,
+        identity: Identity,
+        stop: Stop,
+        executor: Executor,
+        meter: MethodMeter,
+    ) -> None:
         self.method = method
         self.request_id = request_id
         self.identity = identity
         self.stop = stop
+        self.meter = meter
         self._executor = executor
 
-    def authorize(self, request: Message) -> None:
-        """Raise PermissionDenied unless the caller's role allows the RPC and its scope holds all that it names."""
+    def check_role(self) -> None:
+        """Raise PermissionDenied unless the caller's role allows the RPC."""
         role = ROLES[self.method.role - 1]
         if not self.identity.allows(role):
             raise PermissionDenied(
                 f"{self.method.service}.{self.method.name} needs the role {role}; {self.identity.name} has "
                 f"{self.identity.role}"
             )
+
+    def authorize(self, request: Message) -> None:
+        """Raise PermissionDenied unless the caller's scope holds all that the request names, whether it is there or
+        not."""
         for kind, name in self.method.resources(request):
             if not self.identity.sees(kind, name):
                 raise PermissionDenied(f"{kind}/{name} is not in the scope of {self.identity.name}")

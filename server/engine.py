@@ -23,7 +23,9 @@ class Engine:
             reader=settings.reader,
             threads=settings.threads,
         )
-        self.executor: Executor = ThreadPoolExecutor(settings.limits.calls, thread_name_prefix="engine")
+        # A thread for each call that is let in, so that none waits for another's.
+        most = settings.limits.calls + settings.limits.streams
+        self.executor: Executor = ThreadPoolExecutor(most, thread_name_prefix="engine")
         self._lock = threading.Lock()
         self.opened = OpenedObjects(self.database.connection.root, Accountant(settings.memory), settings.reader)
 

@@ -7,11 +7,13 @@ from typing import Any
 import grpc
 
 from outcrop.server.engine import Engine
-from outcrop.server.handlers import Context, Handlers
-from outcrop.server.identity import ANONYMOUS, Identity
+from outcrop.server.gate import Gate
+from outcrop.server.handlers import Handlers
+from outcrop.server.metrics import ServerMetrics
+from outcrop.server.ports import bind
 from outcrop.server.services.collections import CollectionService
 from outcrop.server.services.vectors import VectorService
-from outcrop.server.settings import ServerSettings
+from outcrop.server.settings import Limits, ServerSettings
 
 
 class ServerProcess:
@@ -20,12 +22,13 @@ class ServerProcess:
     def __init__(self, settings: ServerSettings) -> None:
         """Open the root and bind the port. Raises InvalidArgument, Unavailable when the port is taken."""
         self.settings = settings
+        self.metrics = ServerMetrics()
         self.engine = Engine(settings)
-        self._server = grpc.aio.server(options=_options(settings))
+        self._server = grpc.aio.server(options=_options(settings), maximum_concurrent_rpcs=_most_calls(settings.limits))
         services: list[object] = [CollectionService(self.engine), VectorService(self.engine)]
-        handlers = Handlers(services, self._identify, self.engine.executor, settings.limits.longest_deadline_seconds)
-        self._server.add_generic_rpc_handlers((handlers,))
-        self.port = self._server.add_insecure_port(str(settings.listen))
+        self.gate = Gate(settings, self.engine.executor, self.metrics)
+        self._server.add_generic_rpc_handlers((Handlers(services, self.gate),))
+        self.port = bind(self._server, settings)
 
     async def start(self) -> None:
         """Begin to answer."""
@@ -36,9 +39,6 @@ class ServerProcess:
         await self._server.stop(grace_seconds)
         await asyncio.get_running_loop().run_in_executor(None, self.engine.close)
 
-    def _identify(self, context: Context) -> Identity:
-        return ANONYMOUS
-
 
 def _options(settings: ServerSettings) -> list[tuple[str, Any]]:
     return [
@@ -46,6 +46,12 @@ def _options(settings: ServerSettings) -> list[tuple[str, Any]]:
         ("grpc.max_receive_message_length", settings.limits.message),
         ("grpc.max_send_message_length", settings.limits.message),
     ]
+
+
+def _most_calls(limits: Limits) -> int:
+    """What grpc itself lets in. The gate refuses far earlier, with a hint; this bounds what comes in faster than it can
+    refuse."""
+    return 2 * (limits.calls + limits.queue + limits.streams) + 1000
 
 
 async def serve(settings: ServerSettings) -> None:

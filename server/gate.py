@@ -1,0 +1,122 @@
+"""What every RPC passes on its way in and out: a request id, a deadline, who calls, a place to work, a status."""
+
+import asyncio
+import contextlib
+import re
+import secrets
+import time
+from collections.abc import AsyncIterator, Mapping
+from concurrent.futures import Executor
+from typing import Any, cast
+
+import grpc
+import structlog
+
+from outcrop.errors import Cancelled, OutcropError
+from outcrop.proto.methods import Method
+from outcrop.proto.status import status_code, text_of, trailing_metadata
+from outcrop.server.admission import Admission
+from outcrop.server.authentication import Authenticator
+from outcrop.server.call import Call
+from outcrop.server.identity import Identity
+from outcrop.server.metrics import ServerMetrics
+from outcrop.server.settings import ServerSettings
+from outcrop.stop import Stop
+from outcrop.v1 import access_pb2
+
+REQUEST_ID = "x-request-id"
+_API_KEY = "x-api-key"
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+
+Context = grpc.aio.ServicerContext[Any, Any]
+
+_log = structlog.get_logger("outcrop.server")
+
+
+class Gate:
+    """One for a process. For one event loop."""
+
+    def __init__(self, settings: ServerSettings, executor: Executor, metrics: ServerMetrics) -> None:
+        """executor: where calls do their work. Raises CorruptFile, UnsupportedFormat, StorageFailure of the keys."""
+        self._limits, self._executor, self._metrics = settings.limits, executor, metrics
+        self._authenticator = Authenticator(settings)
+        self._shows_certificates = settings.tls.client_ca is not None
+        self._admission = Admission(settings.limits, metrics)
+
+    @contextlib.asynccontextmanager
+    async def entered(self, method: Method, context: Context, num_bytes: int) -> AsyncIterator[Call]:
+        """A call from its arrival to its status. num_bytes: of the request; 0 for a stream of them.
+
+        What is raised within the block becomes the status.
+        """
+        began, code = time.perf_counter(), "OK"
+        meter = self._metrics.method(f"{method.service}/{method.name}")
+        meter.begin()
+        meter.received(num_bytes)
+        metadata: Mapping[str, Any] = dict(context.invocation_metadata() or ())
+        request_id = _request_id(metadata)
+        stop = Stop(self._seconds(method, context))
+        try:
+            call = Call(method, request_id, self._identity(metadata, context), stop, self._executor, meter)
+            call.check_role()
+            async with self._place(method, num_bytes, stop):
+                yield call
+        except OutcropError as error:
+            code = status_code(error).name
+            await _abort(context, error, request_id)
+        except (asyncio.CancelledError, GeneratorExit):
+            code = "CANCELLED"
+            raise
+        except Exception:
+            code = "INTERNAL"
+            _log.exception("fault", method=method.path, request_id=request_id)
+            # Not for callers: the text may tell of paths and of memory.
+            fault = OutcropError(f"a fault of the server; its log tells more of request {request_id}")
+            await _abort(context, fault, request_id)
+        finally:
+            stop.set()
+            meter.end(code, time.perf_counter() - began)
+
+    def identify(self, context: Context) -> Identity:
+        """Return who calls: for services that are not ours, such as reflection. Raises Unauthenticated, Unavailable."""
+        return self._identity(dict(context.invocation_metadata() or ()), context)
+
+    def _identity(self, metadata: Mapping[str, Any], context: Context) -> Identity:
+        authorization = metadata.get("authorization")
+        if authorization is None and _API_KEY in metadata:
+            authorization = f"Bearer {metadata[_API_KEY]}"
+        return self._authenticator.identify(authorization, _common_name(context) if self._shows_certificates else None)
+
+    def _place(self, method: Method, num_bytes: int, stop: Stop) -> "contextlib.AbstractAsyncContextManager[None]":
+        if method.role == access_pb2.ROLE_ADMIN:
+            return contextlib.nullcontext()  # an operator must get through to a server that has too much to do
+        if method.client_streaming or method.server_streaming:
+            return self._admission.stream()
+        return self._admission.call(num_bytes, stop)
+
+    def _seconds(self, method: Method, context: Context) -> float | None:
+        stated = cast("float | None", context.time_remaining())  # None is not in grpc's types
+        if method.server_streaming or method.client_streaming:
+            return None if stated is None else max(stated, 0.0)
+        if stated is None:
+            return self._limits.default_deadline_seconds
+        return min(max(stated, 0.0), self._limits.longest_deadline_seconds)
+
+
+def _request_id(metadata: Mapping[str, Any]) -> str:
+    given = metadata.get(REQUEST_ID, "")
+    return given if isinstance(given, str) and _REQUEST_ID.fullmatch(given) else secrets.token_hex(8)
+
+
+def _common_name(context: Context) -> str | None:
+    """Of the certificate that the client has shown and TLS has checked."""
+    found = context.auth_context()
+    names = found.get("x509_common_name") or found.get("x509_subject_alternative_name") or ()
+    return next((name.decode(errors="replace") for name in names), None)
+
+
+async def _abort(context: Context, error: OutcropError, request_id: str) -> None:
+    """End the call with a status, by an exception of grpc's."""
+    if isinstance(error, Cancelled) and context.cancelled():
+        raise asyncio.CancelledError
+    await context.abort(status_code(error), text_of(error), trailing_metadata(error, request_id))
