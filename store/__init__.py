@@ -8,6 +8,7 @@ The formats are pages in docs/formats/, their layouts modules in `format/`.
 
 from outcrop.store.accountant import Accountant, Reservation
 from outcrop.store.block_writer import BlockWriter
+from outcrop.store.layout import SERVICE_FOLDER
 from outcrop.store.pins import every_version
 from outcrop.store.reader import StorageReader, StoredFile
 from outcrop.store.records import JobRecord, ObjectRecord, RecordView
@@ -29,6 +30,7 @@ from outcrop.types import (
 )
 
 __all__ = [
+    "SERVICE_FOLDER",
     "Accountant",
     "BlockWriter",
     "DeviceModel",

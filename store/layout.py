@@ -7,6 +7,7 @@ catalog/                        data.mdb, seal, lock
 <kind>/<id>/v000007/            the block files of one version, and `lease`, which its readers lock
 tmp/<id>.<job>/files, scratch   a version in the making
 tmp/trash.<random>/             on its way out
+service/                        a server's own: jobs, uploads, keys; nothing of it belongs to the store
 
 A kind is one of `types.KINDS`; its folder is made with its first version. No two objects have one id, whatever their
 kinds.
@@ -19,6 +20,7 @@ from pathlib import Path
 from outcrop.types import KINDS, LEASE_NAME
 
 MARKER_NAME = "OUTCROP"
+SERVICE_FOLDER = "service"
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from outcrop.errors import CorruptFile, InvalidArgument, StorageFailure, Unsuppo
 from outcrop.store import os_calls
 from outcrop.store.catalog import Catalog
 from outcrop.store.format.record import pack_record, unpack_record
-from outcrop.store.layout import MARKER_NAME, Layout
+from outcrop.store.layout import MARKER_NAME, SERVICE_FOLDER, Layout
 from outcrop.types import KINDS
 
 FORMAT = 1
@@ -67,7 +67,7 @@ def root_lock(layout: Layout) -> Iterator[None]:
 
 def _check_unfinished(layout: Layout) -> None:
     """Without a marker nothing was ever committed, unless somebody removed the marker: then there are objects."""
-    ours = {MARKER_NAME, f"{MARKER_NAME}.new", "lock", "catalog", "tmp", *KINDS}
+    ours = {MARKER_NAME, f"{MARKER_NAME}.new", "lock", "catalog", "tmp", SERVICE_FOLDER, *KINDS}
     found = {entry.name for entry in layout.root.iterdir()}
     if found - ours:
         raise InvalidArgument(f"{layout.root}: expected an empty folder or a root, found {sorted(found - ours)[0]!r}")
