@@ -9,11 +9,17 @@ import grpc
 from outcrop.server.engine import Engine
 from outcrop.server.gate import Gate
 from outcrop.server.handlers import Handlers
+from outcrop.server.jobs import Jobs
 from outcrop.server.metrics import ServerMetrics
 from outcrop.server.ports import bind
 from outcrop.server.services.collections import CollectionService
+from outcrop.server.services.indexes import IndexService
+from outcrop.server.services.jobs import JobService
+from outcrop.server.services.uploads import UploadService
 from outcrop.server.services.vectors import VectorService
 from outcrop.server.settings import Limits, ServerSettings
+from outcrop.server.uploads import Uploads
+from outcrop.store import SERVICE_FOLDER
 
 
 class ServerProcess:
@@ -25,18 +31,28 @@ class ServerProcess:
         self.metrics = ServerMetrics()
         self.engine = Engine(settings)
         self._server = grpc.aio.server(options=_options(settings), maximum_concurrent_rpcs=_most_calls(settings.limits))
-        services: list[object] = [CollectionService(self.engine), VectorService(self.engine)]
+        folder = settings.path / SERVICE_FOLDER
+        uploads = Uploads(folder / "uploads", settings.jobs)
+        self.jobs = Jobs(folder / "jobs", settings.jobs, uploads)
+        services: list[object] = [
+            CollectionService(self.engine),
+            IndexService(self.engine, self.jobs),
+            JobService(self.jobs),
+            UploadService(uploads),
+            VectorService(self.engine),
+        ]
         self.gate = Gate(settings, self.engine.executor, self.metrics)
         self._server.add_generic_rpc_handlers((Handlers(services, self.gate),))
         self.port = bind(self._server, settings)
 
     async def start(self) -> None:
-        """Begin to answer."""
+        """Begin to answer, and take up the jobs of an earlier process."""
+        await self.jobs.start()
         await self._server.start()
 
     async def stop(self, grace_seconds: float) -> None:
         """Refuse new calls, let those under way end within the time, then cancel them, and close the engine."""
-        await self._server.stop(grace_seconds)
+        await asyncio.gather(self._server.stop(grace_seconds), self.jobs.stop())
         await asyncio.get_running_loop().run_in_executor(None, self.engine.close)
 
 

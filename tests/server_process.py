@@ -6,11 +6,13 @@ import json
 import signal
 import sys
 
+from outcrop.server.logs import configure_logs
 from outcrop.server.process import ServerProcess
 from outcrop.server.settings import ServerSettings
 
 
 async def main(settings: ServerSettings) -> None:
+    configure_logs(settings.log)
     process = ServerProcess(settings)
     await process.start()
     ended = asyncio.Event()
