@@ -110,6 +110,11 @@ class FreshLoader:
         """Minibatches given out since the first epoch began."""
         return self._position
 
+    @property
+    def left_in_epoch(self) -> int:
+        """Minibatches of the epoch under way that are still to come; none behind the last epoch."""
+        return 0 if self._is_over() else len(self) - self._position % len(self)
+
     def __len__(self) -> int:
         """Return the number of minibatches in an epoch."""
         return len(self._source.batches)
@@ -120,8 +125,8 @@ class FreshLoader:
         Raises as `Planner.run` and `PlannedLoader.next_minibatch` do.
         """
         self._check_usable()
-        end = (self._position // max(1, len(self)) + 1) * len(self)
-        while self._position < end and not self._is_over():
+        end = self._position + self.left_in_epoch
+        while self._position < end:
             yield self.next_minibatch()  # in no variable of this frame: that would hold its slot
 
     def next_minibatch(self, *, stop: Stop | None = None) -> Minibatch:

@@ -106,6 +106,11 @@ class PlannedLoader:
         """How many minibatches have been given out, counted from the plan's begin and through all passes."""
         return self._position
 
+    @property
+    def left_in_epoch(self) -> int:
+        """Minibatches of the epoch under way that are still to come; none behind the last pass."""
+        return 0 if self._is_over() else self._epochs[self._epoch() + 1] - self._record(self._position)
+
     def __len__(self) -> int:
         """Return the number of minibatches in the epoch under way."""
         epoch = self._epoch()
@@ -113,9 +118,8 @@ class PlannedLoader:
 
     def __iter__(self) -> Iterator[Minibatch]:
         """Load what is left of the epoch under way. Raises as `next_minibatch` does."""
-        epoch = self._epoch()
-        end = self._position + self._epochs[epoch + 1] - self._record(self._position)
-        while self._position < end and not self._is_over():
+        end = self._position + self.left_in_epoch
+        while self._position < end:
             yield self.next_minibatch()  # in no variable of this frame: that would hold its slot
 
     def next_minibatch(self, *, stop: Stop | None = None) -> Minibatch:

@@ -65,6 +65,11 @@ class OnlineLoader:
         """Minibatches given out since the first epoch began."""
         return self._position
 
+    @property
+    def left_in_epoch(self) -> int:
+        """Minibatches of the epoch under way that are still to come."""
+        return len(self) - self._position % len(self) if len(self) else 0
+
     def __len__(self) -> int:
         """Return the number of minibatches in an epoch."""
         return len(self._batches)
@@ -77,9 +82,7 @@ class OnlineLoader:
         """
         if self._closed:
             raise InvalidArgument("online loader: it is closed")
-        if len(self) == 0:
-            return
-        end = (self._position // len(self) + 1) * len(self)
+        end = self._position + self.left_in_epoch
         while self._position < end:
             yield self.next_minibatch()  # in no variable of this frame: that would hold its buffer
 

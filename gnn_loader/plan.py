@@ -1,7 +1,7 @@
 """A plan, opened: what it holds, whether it still fits the graph and tables it was made from, and its loaders."""
 
 import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from itertools import pairwise
 from types import TracebackType
 from typing import Any
@@ -64,7 +64,7 @@ class Plan:
         """Return a loader of one shard; `PlannedLoader` tells the options."""
         return PlannedLoader(self.layout, shard=shard, **{"reader": self._reader, **options})
 
-    def minibatches(self, shard: int = 0) -> Iterator[Minibatch]:
+    def minibatches(self, shard: int = 0) -> Generator[Minibatch, None, None]:
         """Yield the minibatches of a shard, all epochs of them, without features: who is wanted, and by whom.
 
         Rows are in the plan's order. Raises InvalidArgument, CorruptFile, StorageFailure.

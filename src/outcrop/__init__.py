@@ -15,11 +15,12 @@ from typing import TYPE_CHECKING
 from outcrop.types import Neighbors, Progress, SearchUsage
 
 if TYPE_CHECKING:
+    from outcrop.asynchronous import AsyncDatabase
     from outcrop.embedded import Database
 
 __version__ = "0.1.0"
 
-__all__ = ["Neighbors", "Progress", "SearchUsage", "connect"]
+__all__ = ["Neighbors", "Progress", "SearchUsage", "connect", "connect_async"]
 
 
 def connect(
@@ -41,3 +42,28 @@ def connect(
     from outcrop import embedded  # the engine loads faiss; `import outcrop` alone stays quick
 
     return embedded.connect(path, memory=memory, read_only=read_only, reader=reader, threads=threads, create=create)
+
+
+def connect_async(
+    path: str | os.PathLike[str],
+    *,
+    memory: str | int = "1GiB",
+    read_only: bool = False,
+    reader: str = "auto",
+    threads: int | None = None,
+    create: bool = True,
+) -> "AsyncDatabase":
+    """Return what `connect` returns, for tasks of an event loop: the same methods as coroutines.
+
+        async with outcrop.connect_async("./data") as db:
+            photos = await db.collection("photos")
+            hits = await photos.search(queries, k=10, recall=0.95)
+
+    Nothing is opened before it is entered, awaited, or first used; that is when errors of `connect` are raised.
+    """
+    from outcrop import asynchronous, embedded
+
+    def open_now() -> "Database":
+        return embedded.connect(path, memory=memory, read_only=read_only, reader=reader, threads=threads, create=create)
+
+    return asynchronous.AsyncDatabase(open_now, f"database {path}")

@@ -48,7 +48,7 @@ class Job(Generic[Result]):
         timeout: seconds, then Unavailable is raised and the work goes on. progress: True writes a line to a terminal's
         standard error; a function is called with each new `Progress`.
         """
-        show = _line_writer() if progress is True else progress or None
+        show = line_writer() if progress is True else progress or None
         shown: Progress | None = None
         left = timeout
         while self._thread.is_alive():
@@ -60,7 +60,7 @@ class Job(Generic[Result]):
             if left is not None:
                 left -= step
                 if left <= 0 and self._thread.is_alive():
-                    raise Unavailable(f"{self.name}: not finished after {timeout} seconds; it goes on, wait again")
+                    raise not_finished(self.name, timeout)
         if self._error is not None:
             raise self._error
         return self._result  # type: ignore[return-value]
@@ -87,7 +87,13 @@ class Job(Generic[Result]):
         return Progress(progress.stage, progress.fraction, left)
 
 
-def _line_writer() -> Callable[[Progress], None] | None:
+def not_finished(name: str, timeout: float | None) -> Unavailable:
+    """Return the error of waiting that ended before the work did."""
+    return Unavailable(f"{name}: not finished after {timeout} seconds; it goes on, wait again")
+
+
+def line_writer() -> Callable[[Progress], None] | None:
+    """Return what writes progress as one line to a terminal's standard error; None where that is no terminal."""
     if not sys.stderr.isatty():
         return None
 
