@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from outcrop.embedded import CollectionInfo, CollectionStatistics
+from outcrop.embedded import CollectionStatistics
 from outcrop.gnn_loader import FeatureStatistics, LoaderStatistics, OnlineStatistics
 from outcrop.store import Manifest
 
@@ -29,17 +29,11 @@ class ObjectUsage:
     read_bytes: int = 0
 
 
-def collection_usage(info: CollectionInfo, statistics: CollectionStatistics | None) -> ObjectUsage:
-    """statistics: None while the collection is closed; asking it would open it."""
-    if statistics is None:
-        return ObjectUsage("collections", info.name, info.version, info.num_rows, info.disk_bytes)
+def collection_usage(usage: ObjectUsage, statistics: CollectionStatistics) -> ObjectUsage:
+    """usage: what is known of a closed one. statistics: of the same one, open."""
     index, reader = statistics.index, statistics.reader
-    return ObjectUsage(
-        "collections",
-        info.name,
-        info.version,
-        info.num_rows,
-        info.disk_bytes,
+    return replace(
+        usage,
         memory=dict(statistics.memory.owners),
         lookups={"list cache": index.cache_hits, DEVICE: index.cache_misses},
         reads=reader.reads,

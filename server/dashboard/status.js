@@ -103,7 +103,7 @@ function memoryBar(object, parts, total, longest) {
 }
 
 function showObjects({ objects }) {
-  const rows = objects.map(({ kind, name, version, num_rows, disk_bytes, memory, lookups, reads, read_bytes }) => {
+  const rows = objects.filter(({ kind }) => kind !== "server").map(({ kind, name, version, num_rows, disk_bytes, memory, lookups, reads, read_bytes }) => {
     const asked = Object.values(lookups).reduce((sum, value) => sum + value, 0);
     const hits = asked ? `${((100 * (asked - (lookups.device ?? 0))) / asked).toFixed(1)} %` : "–";
     const held = Object.values(memory).reduce((sum, value) => sum + value, 0);

@@ -206,6 +206,9 @@ class Collection:
             reader = opened.reader
             return CollectionStatistics(reader.memory.statistics(), opened.index.statistics(), reader.statistics())
 
+    def _statistics_if_open(self) -> CollectionStatistics | None:
+        return None if self._open is None else self.statistics()
+
     def verify(
         self, *, memory: str | int = "256MiB", progress: Callable[[Progress], object] | None = None
     ) -> VerifyReport:
@@ -346,3 +349,8 @@ class Collection:
         threads, cache = self._connection.threads, self._connection.cache_lists
         index = Index(self.spec, properties, files, lease.folder, reader, threads, cache)
         return lease.manifest.version, stack.enter_context(index), reader
+
+
+def statistics_if_open(collection: Collection) -> CollectionStatistics | None:
+    """Return `collection.statistics()`, or None while no version is open: for observers, which must open nothing."""
+    return collection._statistics_if_open()

@@ -23,10 +23,11 @@ def database(tmp_path_factory: pytest.TempPathFactory) -> Database:
 
 def test_a_collection_tells_its_memory_and_reads_once_it_is_open(database: Database) -> None:
     docs = database.collection("docs")
-    closed = collection_usage(docs.info(), None)
+    manifest = database.connection.root.list_versions(docs.id)[-1]
+    closed = stored_usage("collections", "docs", manifest)
     docs.search(np.zeros((8, 16), np.float32), k=3)
 
-    opened = collection_usage(docs.info(), docs.statistics())
+    opened = collection_usage(closed, docs.statistics())
 
     assert (closed.kind, closed.version, closed.num_rows, dict(closed.memory)) == ("collections", 1, 2000, {})
     assert opened.memory["centroids"] > 0
