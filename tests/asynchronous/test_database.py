@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 import outcrop
+from outcrop import embedded
 from outcrop.asynchronous import AsyncCollection, AsyncDatabase
 from outcrop.collection import Collection
 from outcrop.embedded import Database
@@ -154,6 +155,45 @@ def test_what_connect_refuses_is_refused_on_entering(tmp_path: Path) -> None:
                 pass
 
     asyncio.run(program())
+
+
+def test_a_root_that_is_opened_for_a_cancelled_task_is_closed_again(
+    stored: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started, let_go = threading.Event(), threading.Event()
+    opened: list[Database] = []
+    closed: list[Database] = []
+    connect, close = embedded.connect, Database.close
+
+    def slowly(*arguments: Any, **options: Any) -> Database:
+        started.set()
+        let_go.wait(10)
+        opened.append(connect(*arguments, **options))
+        return opened[0]
+
+    def closing(self: Database) -> None:
+        closed.append(self)
+        close(self)
+
+    monkeypatch.setattr(embedded, "connect", slowly)
+    monkeypatch.setattr(Database, "close", closing)
+
+    async def enter() -> None:
+        async with outcrop.connect_async(stored):
+            pytest.fail("the task was cancelled before")
+
+    async def program() -> None:
+        entering = asyncio.ensure_future(enter())
+        assert await asyncio.to_thread(started.wait, 10)
+        entering.cancel()
+        threading.Timer(0.02, let_go.set).start()
+        with pytest.raises(asyncio.CancelledError):
+            await entering
+
+    asyncio.run(program())
+
+    assert len(opened) == 1
+    assert closed == opened
 
 
 def test_a_database_may_go_from_one_event_loop_to_another(stored: Path) -> None:

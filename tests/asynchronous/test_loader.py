@@ -12,7 +12,7 @@ import pytest
 import outcrop
 from outcrop.asynchronous import AsyncLoader
 from outcrop.embedded import Database
-from outcrop.errors import InvalidArgument
+from outcrop.errors import Cancelled, InvalidArgument
 from outcrop.stop import Stop
 from outcrop.types import Minibatch, OnlineOptions
 
@@ -160,5 +160,19 @@ def test_a_cancelled_task_loses_no_minibatch(heeds: bool) -> None:
             got += [minibatch async for minibatch in loader]
             assert got == [1, 2, 3]
             assert loader.position == 3
+
+    asyncio.run(program())
+
+
+def test_closing_ends_the_waiting_of_another_task() -> None:
+    slow = Slow(heeds=True)
+
+    async def program() -> None:
+        loader = AsyncLoader[None](slow)
+        waiting = asyncio.ensure_future(loader.next_minibatch())
+        assert await asyncio.to_thread(slow.waiting.wait, 10)
+        await loader.close()
+        with pytest.raises(Cancelled):
+            await waiting
 
     asyncio.run(program())

@@ -55,7 +55,13 @@ class AsyncDatabase:
         return self.__aenter__().__await__()
 
     async def __aenter__(self) -> "AsyncDatabase":
-        await self._calls.run(lambda: self._database)
+        try:
+            await self._calls.run(lambda: self._database)
+        except BaseException:
+            await (
+                self.close()
+            )  # a task that is cancelled leaves before the root is open, and nobody else would close it
+            raise
         return self
 
     async def __aexit__(

@@ -55,6 +55,7 @@ class AsyncLoader(Generic[Statistics]):
         self._loader = loader
         self._calls = Calls("loader", 1)  # waiting takes a thread, and a loader has one caller at a time
         self._kept: _Kept | None = None
+        self._waiting: Stop | None = None
 
     @property
     def position(self) -> int:
@@ -80,9 +81,7 @@ class AsyncLoader(Generic[Statistics]):
         if kept is not None:
             return kept.minibatch
         before = (self.position, self.left_in_epoch, len(self))
-        return await self._calls.stoppable(
-            lambda stop: self._loader.next_minibatch(stop=stop), unwanted=lambda come: self._keep(come, *before)
-        )
+        return await self._calls.stoppable(self._next, unwanted=lambda come: self._keep(come, *before))
 
     def state_dict(self) -> dict[str, Any]:
         """Return where the loader stands."""
@@ -98,8 +97,13 @@ class AsyncLoader(Generic[Statistics]):
         return self._loader.statistics()
 
     async def close(self) -> None:
-        """End the loader's threads and give memory and files back; minibatches in use stay valid. Twice is allowed."""
-        self._kept = None
+        """End the loader's threads and give memory and files back; minibatches in use stay valid. Twice is allowed.
+
+        A task that waits for a minibatch gets Cancelled.
+        """
+        self._kept, waiting = None, self._waiting
+        if waiting is not None:
+            waiting.set()
         await self._calls.finish(self._loader.close)
 
     async def __aenter__(self) -> "AsyncLoader[Statistics]":
@@ -109,6 +113,10 @@ class AsyncLoader(Generic[Statistics]):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self.close()
+
+    def _next(self, stop: Stop) -> Minibatch:
+        self._waiting = stop
+        return self._loader.next_minibatch(stop=stop)
 
     def _keep(self, minibatch: Minibatch, position: int, left_in_epoch: int, num_minibatches: int) -> None:
         self._kept = _Kept(minibatch, position, left_in_epoch, num_minibatches)
