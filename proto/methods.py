@@ -79,10 +79,14 @@ def methods() -> Mapping[str, Method]:
     return MappingProxyType({method.path: method for method in found})
 
 
-@cache
 def method_of(request: type[Message]) -> Method:
     """Return the RPC that takes a request; each has a message of its own."""
-    return next(method for method in methods().values() if method.request is request)
+    return _by_request()[request.DESCRIPTOR.full_name]
+
+
+@cache
+def _by_request() -> Mapping[str, Method]:
+    return {method.request.DESCRIPTOR.full_name: method for method in methods().values()}
 
 
 def _method(descriptor: MethodDescriptor) -> Method:

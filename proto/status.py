@@ -13,7 +13,7 @@ from outcrop import errors
 from outcrop.errors import OutcropError
 
 DOMAIN = "outcrop"
-_DETAILS = "grpc-status-details-bin"
+DETAILS = "grpc-status-details-bin"
 # Headers of a response have 8 KiB in all; a text may go on and on.
 _LONGEST_TEXT = 2048
 
@@ -81,7 +81,7 @@ def trailing_metadata(error: OutcropError, request_id: str) -> tuple[tuple[str, 
         packed = Packed()
         packed.Pack(detail)
         status.details.append(packed)
-    return ((_DETAILS, status.SerializeToString()),)
+    return ((DETAILS, status.SerializeToString()),)
 
 
 def text_of(error: BaseException) -> str:
@@ -106,7 +106,7 @@ def to_error(code: grpc.StatusCode, text: str, trailing: Iterable[tuple[str, Any
 def _details(trailing: Iterable[tuple[str, Any]]) -> tuple[ErrorInfo | None, float | None]:
     info, retry_seconds = None, None
     for key, value in trailing:
-        if key != _DETAILS:
+        if key != DETAILS:
             continue
         for packed in Status.FromString(value).details:
             error, retry = ErrorInfo(), RetryInfo()
