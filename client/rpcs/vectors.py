@@ -1,0 +1,106 @@
+"""Searching the vectors of a collection, counting them, taking them out."""
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from outcrop.client.rpc import Feed, Rpc
+from outcrop.errors import OutcropError
+from outcrop.proto.tensors import from_ids, from_tensor, to_tensor
+from outcrop.types import AnyArray, Neighbors, SearchUsage
+from outcrop.v1 import vector_pb2 as pb
+
+Ids = npt.NDArray[np.int64] | npt.NDArray[np.object_]
+
+
+def search(
+    collection: str,
+    queries: AnyArray,
+    k: int,
+    *,
+    recall: float | None,
+    nprobe: int | None,
+    rerank: int | None,
+    exact: bool,
+    share_reads: bool,
+) -> Rpc[Neighbors]:
+    """Ask for the nearest vectors of each query; arguments of None are left to the server."""
+    request = pb.SearchRequest(
+        collection=collection,
+        k=k,
+        recall=recall,
+        nprobe=nprobe,
+        rerank=rerank,
+        exact=exact,
+        separate_reads=not share_reads,
+        queries=to_tensor(queries),
+    )
+    return Rpc(request, _neighbors)
+
+
+def count(collection: str) -> Rpc[int]:
+    """Ask how many vectors there are."""
+    return Rpc(pb.CountRequest(collection=collection), lambda response: int(response.count))
+
+
+class Export(Feed[tuple[Ids, AnyArray]]):
+    """All vectors of one version: (ids, vectors) as they are stored."""
+
+    def __init__(self, collection: str, start_row: int = 0) -> None:
+        self._collection = collection
+        self._next_row = start_row
+        self._version: int | None = None
+        self._num_rows: int | None = None
+
+    @property
+    def complete(self) -> bool:
+        """Whether the last row has come."""
+        return self._num_rows is not None and self._next_row >= self._num_rows
+
+    def request(self) -> pb.ExportRequest:
+        """Return what is left, of the version that was begun with."""
+        return pb.ExportRequest(collection=self._collection, start_row=self._next_row, version=self._version)
+
+    def read(self, response: pb.ExportResponse) -> tuple[Ids, AnyArray]:
+        """Return the rows of a message."""
+        vectors = from_tensor(response.vectors, "vectors")
+        if response.start_row != self._next_row:
+            raise OutcropError(f"export: expected row {self._next_row}, found {response.start_row}")
+        self._version, self._num_rows = response.version, response.num_rows
+        self._next_row += len(vectors)
+        return from_ids(response.ids, (len(vectors),)), vectors
+
+    def end(self) -> None:
+        """Raise unless the last row has come."""
+        if self._num_rows is not None and not self.complete:
+            raise OutcropError(f"export: ended before row {self._next_row} of {self._num_rows}")
+
+
+def _neighbors(response: pb.SearchResponse) -> Neighbors:
+    """Arrays of a message are read-only views; callers own theirs."""
+    distances = from_tensor(response.distances, "distances")
+    return Neighbors(
+        from_ids(response.ids, distances.shape).copy(),
+        distances.copy(),
+        _usage(response.usage),
+        response.exact_distances,
+        from_tensor(response.latency_us, "latency_us").copy(),
+    )
+
+
+def _usage(usage: Any) -> SearchUsage:
+    return SearchUsage(
+        queries=usage.queries,
+        reads=usage.reads,
+        bytes=usage.bytes,
+        lists=usage.lists,
+        cache_hits=usage.cache_hits,
+        skipped=usage.skipped,
+        distances=usage.distances,
+        reranked=usage.reranked,
+        waves=usage.waves,
+        device_us=usage.device_us,
+        centroid_us=usage.centroid_us,
+        elapsed_us=usage.elapsed_us,
+    )
