@@ -30,7 +30,8 @@ def to_fanouts(fanouts: Fanouts) -> list[pb.HopFanouts]:
         if len(lengths) != 1:
             raise InvalidArgument(f"fanouts: expected as many hops for every edge type, found {sorted(lengths)}")
         fanouts = [{name: counts[hop] for name, counts in fanouts.items()} for hop in range(*lengths)]
-    return [_hop(number, hop) for number, hop in enumerate(fanouts)]
+    hops: Sequence[Any] = fanouts
+    return [_hop(number, hop) for number, hop in enumerate(hops)]
 
 
 def from_fanouts(hops: Sequence[pb.HopFanouts]) -> Fanouts:

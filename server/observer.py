@@ -42,7 +42,7 @@ class Observer:
                 yield self._collection(name, manifest)
             elif kind == "features":
                 table = tables.get(name)
-                yield features_usage(name, manifest, table and table.statistics())
+                yield features_usage(name, manifest, None if table is None else table.statistics())
             else:
                 yield stored_usage(kind, name, manifest)
         yield ObjectUsage(*SHARED, memory=dict(self._engine.opened.memory.statistics().owners))
