@@ -25,6 +25,7 @@ _MOST_FOR_IVF = 400_000
 # and made up for it with twice the reads).
 _IVF_NPROBE_SHARE = 0.4
 _HNSW_LINKS = 16
+_MOST_REMEMBERED = 1024
 
 
 def _quantizer_type(spec: CollectionSpec) -> int:
@@ -44,6 +45,7 @@ class CentroidIndex:
         """Use `build` or `load`."""
         self._spec = spec
         self._index = index
+        self._made: dict[int, Any] = {}  # parameters of faiss, by nprobe
         self.num_centroids = int(index.ntotal)
 
     @staticmethod
@@ -158,6 +160,14 @@ class CentroidIndex:
         return centroids
 
     def _parameters(self, nprobe: int) -> Any:
+        """Return faiss's parameters, remembered: making them costs as much as some searches."""
+        if nprobe not in self._made:
+            if len(self._made) >= _MOST_REMEMBERED:
+                self._made.clear()
+            self._made[nprobe] = self._new_parameters(nprobe)
+        return self._made[nprobe]
+
+    def _new_parameters(self, nprobe: int) -> Any:
         if isinstance(self._index, faiss.IndexIVF):
             lists = int(self._index.nlist)
             # Enough lists that they hold well over nprobe centroids.

@@ -12,6 +12,8 @@ from outcrop.types import AnyArray, CollectionSpec, Float32Array, Int64Array, UI
 
 # The ids of a part, their rows, and the sort's own two arrays.
 _SORT_BYTES_PER_ID = 32
+# Half of float32's largest square root: then no distance between two such vectors overflows.
+_MOST_SQUARED = np.finfo(np.float32).max / 4
 
 
 def stored_rows(spec: CollectionSpec, rows: AnyArray, first_row: int) -> AnyArray:
@@ -93,21 +95,18 @@ def _check_shape(spec: CollectionSpec, rows: AnyArray, name: str) -> None:
 def _finite_float32(rows: AnyArray, name: str, first_row: int) -> Float32Array:
     with np.errstate(over="ignore"):
         floats = as_float32(rows)
+        squares = np.einsum("ij,ij->i", floats, floats)
+    large = ~(squares < _MOST_SQUARED)  # so are NaN and infinity
+    if not large.any():
+        return floats
     bad = native.check_finite(floats)
     if bad >= 0:
         raise InvalidArgument(
             f"{name}: row {first_row + bad}: expected finite float32 values, found {_worst(rows[bad])}"
         )
-    # Half of float32's largest square root: then no distance between two such vectors overflows.
-    with np.errstate(over="ignore"):
-        squares = np.einsum("ij,ij->i", floats, floats)
-    large = np.flatnonzero(~(squares < np.finfo(np.float32).max / 4))
-    if large.size:
-        row = int(large[0])
-        raise InvalidArgument(
-            f"{name}: row {first_row + row}: its squared length overflows float32; scale the vectors down"
-        )
-    return floats
+    raise InvalidArgument(
+        f"{name}: row {first_row + int(np.argmax(large))}: its squared length overflows float32; scale the vectors down"
+    )
 
 
 def _worst(row: AnyArray) -> str:

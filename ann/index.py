@@ -38,6 +38,8 @@ _SELECTION_BYTES = 1 << 20
 _BYTES_PER_CANDIDATE = 48
 # Fewer queries are not worth handing their centroid search to other threads.
 _FEWEST_QUERIES_PER_THREAD = 16
+# Policies by what was asked for.
+_MOST_REMEMBERED = 1024
 # The files of a version that search opens; centroids.blk is for `verify`, and for updates to come.
 _FILES_READ = ("postings.blk", "directory.blk", "centroid_index.blk", "vectors.blk", "row_ids.blk", "strings.blk")
 
@@ -65,6 +67,7 @@ class Index:
         self.properties = properties
         self.policies = PolicyTable.from_json(properties.get("policies", []))
         self.device = DeviceModel()
+        self._policies: dict[tuple[int, float | None, int | None, int | None], Policy] = {}
         self._reader = reader
         self._held: list[Reservation] = []
         self._workers = Workers(num_threads)
@@ -215,12 +218,12 @@ class Index:
         threads = self.num_threads if threads is None else max(1, min(threads, self.num_threads))
         if exact:
             return search_exact(self, floats, typed, k, threads, stop)
-        policy = replace(self._policy(k, recall, nprobe, rerank), k=k)
-        return self._search_all(floats, typed, policy, threads, share_reads, stop)
+        return self._search_all(floats, typed, self._policy(k, recall, nprobe, rerank), threads, share_reads, stop)
 
     def search_by(self, queries: Float32Array, policy: Policy) -> Neighbors:
         """Search by a policy, one read per list and query: what calibration measures. queries: as the metric wants
         them."""
+        policy = replace(policy, nprobe=min(policy.nprobe, self.centroids.num_centroids))
         return self._search_all(*query_rows(self.spec, queries), policy, self.num_threads, share_reads=False)
 
     def _search_all(
@@ -232,8 +235,9 @@ class Index:
         share_reads: bool,
         stop: Stop | None = None,
     ) -> Neighbors:
-        policy = replace(policy, nprobe=min(policy.nprobe, self.centroids.num_centroids))
         part = max(1, _MOST_PROBES // policy.nprobe)
+        if 0 < len(floats) <= part:
+            return self._search_part(floats, typed, policy, threads, share_reads, stop)
         parts = [
             self._search_part(
                 floats[at : at + part],
@@ -248,12 +252,25 @@ class Index:
         return joined(parts, policy.k)
 
     def _policy(self, k: int, recall: float | None, nprobe: int | None, rerank: int | None) -> Policy:
+        """Return how such a search is done; the answer is remembered, since callers ask the same again and again."""
         if rerank is not None:
             _check_count("rerank", rerank, 0)
         if nprobe is not None:
             if recall is not None:
                 raise InvalidArgument("search: recall and nprobe exclude each other; give one of them")
             _check_count("nprobe", nprobe, 1)
+        if not (recall is None or isinstance(recall, int | float | np.number)):
+            raise InvalidArgument(f"recall: expected above 0 and at most 1, found {recall!r}")
+        asked = (k, None if recall is None else float(recall), nprobe, rerank)
+        policy = self._policies.get(asked)
+        if policy is None:
+            if len(self._policies) >= _MOST_REMEMBERED:
+                self._policies.clear()
+            policy = self._policies[asked] = self._chosen(*asked)
+        return policy
+
+    def _chosen(self, k: int, recall: float | None, nprobe: int | None, rerank: int | None) -> Policy:
+        if nprobe is not None:
             default = 0 if self.lossless else max(4 * k, 40)
             policy = Policy(k, 1.0, nprobe, default if rerank is None else rerank)
         else:
@@ -261,7 +278,7 @@ class Index:
             policy = policy if rerank is None else replace(policy, rerank=rerank)
         if policy.rerank and not self.lossless:
             policy = replace(policy, rerank=max(k, min(policy.rerank, MOST_K)))
-        return policy
+        return replace(policy, k=k, nprobe=min(policy.nprobe, self.centroids.num_centroids))
 
     def _search_part(
         self,

@@ -180,6 +180,8 @@ def searchable(tmp_path_factory):
         (ROWS, {"nprobe": 1.5}, "nprobe"),
         (ROWS, {"nprobe": 3, "rerank": -1}, "rerank"),
         (ROWS, {"rerank": "all"}, "rerank"),
+        (ROWS, {"recall": "0.9"}, "recall"),
+        (ROWS, {"recall": [0.9]}, "recall"),
     ],
     ids=lambda value: "" if isinstance(value, np.ndarray) else str(value),
 )
@@ -187,6 +189,13 @@ def test_a_search_refuses(searchable, queries, options, text):
     with pytest.raises(InvalidArgument, match=text):
         searchable.search(queries, **options)
     assert searchable.search(ROWS[:3], 4).ids.shape == (3, 4)
+
+
+def test_what_was_asked_before_is_no_excuse(searchable):
+    searchable.search(ROWS[:3], 4, nprobe=1, rerank=0)
+    for options in ({"nprobe": True, "rerank": 0}, {"nprobe": 1.0, "rerank": 0}, {"nprobe": 1, "rerank": False}):
+        with pytest.raises(InvalidArgument, match="expected"):
+            searchable.search(ROWS[:3], 4, **options)
 
 
 def test_a_search_under_cosine_refuses_the_zero_vector(built):
