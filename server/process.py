@@ -15,6 +15,7 @@ from outcrop.server.ports import bind
 from outcrop.server.services.collections import CollectionService
 from outcrop.server.services.indexes import IndexService
 from outcrop.server.services.jobs import JobService
+from outcrop.server.services.snapshots import SnapshotService
 from outcrop.server.services.uploads import UploadService
 from outcrop.server.services.vectors import VectorService
 from outcrop.server.settings import Limits, ServerSettings
@@ -38,6 +39,7 @@ class ServerProcess:
             CollectionService(self.engine),
             IndexService(self.engine, self.jobs),
             JobService(self.jobs),
+            SnapshotService(self.engine, self.jobs),
             UploadService(uploads),
             VectorService(self.engine),
         ]

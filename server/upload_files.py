@@ -94,10 +94,7 @@ class Upload:
 
     def array(self, name: str) -> AnyArray:
         """Return an array, memory-mapped read-only. Raises InvalidArgument for a missing or incomplete one."""
-        staged = self.arrays.get(name)
-        if staged is None:
-            names = ", ".join(sorted(self.arrays)) or "none"
-            raise InvalidArgument(f"upload {self.id}: expected an array {name!r}, found {names}")
+        staged = self._staged(name)
         num_rows, rest = divmod(staged.durable_bytes, staged.row_bytes)
         if rest:
             raise InvalidArgument(
@@ -108,6 +105,10 @@ class Upload:
         if not num_rows:
             return np.empty(shape, staged.dtype)
         return np.memmap(self.folder / staged.file, staged.dtype, "r", shape=shape)
+
+    def path(self, name: str) -> Path:
+        """Return where the bytes of an array lie. Raises InvalidArgument for a missing one."""
+        return self.folder / self._staged(name).file
 
     def texts(self, prefix: str) -> list[str]:
         """Return texts, uploaded as PREFIX_bytes, uint8, and PREFIX_offsets, int64 [n + 1], where each begins and the
@@ -125,6 +126,13 @@ class Upload:
             return [whole[begin:end].decode() for begin, end in zip(ends[:-1].tolist(), ends[1:].tolist(), strict=True)]
         except UnicodeDecodeError as error:
             raise InvalidArgument(f"upload {self.id}: {prefix}_bytes: expected UTF-8: {error}") from error
+
+    def _staged(self, name: str) -> StagedArray:
+        staged = self.arrays.get(name)
+        if staged is None:
+            names = ", ".join(sorted(self.arrays)) or "none"
+            raise InvalidArgument(f"upload {self.id}: expected an array {name!r}, found {names}")
+        return staged
 
 
 def folder_name(upload_id: str, owner: str) -> str:

@@ -216,6 +216,7 @@ def test_some_objects_are_restored_under_a_name_beside_the_present_one(database,
         ({"objects": []}, InvalidArgument, "at least one object"),
         ({"rename": {"doks": "x"}}, InvalidArgument, "'doks' is not among what is restored"),
         ({"rename": {"plans/docs": "x"}}, InvalidArgument, "'plans/docs' is not among"),
+        ({"rename": {"docs": "../x"}}, InvalidArgument, "first a letter or digit"),
         ({"objects": [("plans", "train")], "rename": {"docs": "x"}}, InvalidArgument, "'docs' is not among"),
     ],
 )

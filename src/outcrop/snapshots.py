@@ -28,6 +28,7 @@ from outcrop.store.snapshots import (
     SnapshotArchive,
     SnapshotSource,
     check_target,
+    check_targets,
     restore_objects,
     verify_source,
     write_archive,
@@ -109,9 +110,7 @@ def restore_snapshot(
 ) -> Job[RestoreReport]:
     """See `Database.restore_snapshot`. restored: called in the job's thread when all is there."""
     with contextlib.ExitStack() as stack:
-        held = ArchiveFile(source) if _is_path(source) else SnapshotArchive(connection.root, str(source))
-        if isinstance(held, SnapshotArchive):
-            stack.enter_context(held)
+        held = _opened(connection, source, stack)
         chosen = _chosen(connection, held, objects, rename)
         resources = stack.pop_all()
 
@@ -128,6 +127,21 @@ def restore_snapshot(
         return result
 
     return Job(f"restore of {os.fspath(source)}", run)
+
+
+def restored_names(
+    connection: Connection, source: Source, rename: Mapping[str, str], objects: Sequence[tuple[str, str]] | None
+) -> list[tuple[str, str, str]]:
+    """Return kind, name and new name of all that `restore_snapshot` would restore; raises what it does."""
+    with contextlib.ExitStack() as stack:
+        chosen = _chosen(connection, _opened(connection, source, stack), objects, rename)
+    return [(each.archived.kind, each.archived.name, each.name) for each in chosen]
+
+
+def _opened(connection: Connection, source: Source, stack: contextlib.ExitStack) -> SnapshotSource:
+    if _is_path(source):
+        return ArchiveFile(source)
+    return stack.enter_context(SnapshotArchive(connection.root, str(source)))
 
 
 def _is_path(source: Source) -> bool:
@@ -208,10 +222,12 @@ def _chosen(
     archived_objects = [archived for key, archived in there.items() if key in wanted]
     _check_renames(archived_objects, rename)
     keys = {_key(archived) for archived in archived_objects}
-    return [
+    chosen = [
         Restoring(archived, _new_name(archived, rename), _made_from(connection, archived, keys))
         for archived in archived_objects
     ]
+    check_targets(connection.root, chosen)
+    return chosen
 
 
 def _check_renames(chosen: Sequence[ArchivedObject], rename: Mapping[str, str]) -> None:

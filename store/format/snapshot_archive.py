@@ -18,7 +18,7 @@ MAGIC = b"OUTCSNAP"
 VERSION = 1
 PREFIX_BYTES = 64
 # A manifest is at most 8 MiB and mostly a few KiB; whoever sends an archive must not choose how much memory it takes.
-MAX_HEADER_BYTES = 256 << 20
+MAX_HEADER_BYTES = 64 << 20
 
 # magic, version, CRC32C of the JSON, its length, size of the whole archive
 _FIELDS = struct.Struct("<8sIIQQ")
@@ -69,7 +69,7 @@ class ArchivePrefix:
 def pack_head(header: ArchiveHeader) -> bytes:
     """Return everything before the first file: prefix, header, zeros to a whole block.
 
-    Equal headers give equal bytes. Raises InvalidArgument for more than 256 MiB.
+    Equal headers give equal bytes. Raises InvalidArgument for more than 64 MiB.
     """
     fields = {
         "name": header.name,

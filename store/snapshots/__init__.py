@@ -7,20 +7,22 @@ docs/formats/snapshot.md.
 """
 
 from outcrop.store.format.snapshot_archive import ArchivedObject
-from outcrop.store.snapshots.archive import ArchiveFile, SnapshotArchive, SnapshotSource
+from outcrop.store.snapshots.archive import ArchiveFile, Extent, SnapshotArchive, SnapshotSource
 from outcrop.store.snapshots.export import check_target, write_archive
-from outcrop.store.snapshots.restore import Restored, RestoredAs, Restoring, restore_objects
+from outcrop.store.snapshots.restore import Restored, RestoredAs, Restoring, check_targets, restore_objects
 from outcrop.store.snapshots.verify import verify_source
 
 __all__ = [
     "ArchiveFile",
     "ArchivedObject",
+    "Extent",
     "Restored",
     "RestoredAs",
     "Restoring",
     "SnapshotArchive",
     "SnapshotSource",
     "check_target",
+    "check_targets",
     "restore_objects",
     "verify_source",
     "write_archive",

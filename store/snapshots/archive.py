@@ -4,9 +4,10 @@ import contextlib
 import hashlib
 import os
 from bisect import bisect_right
+from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from outcrop.errors import CorruptFile, InvalidArgument, NotFound, StorageFailure
 from outcrop.store.format.snapshot_archive import (
@@ -33,6 +34,14 @@ class SnapshotSource(Protocol):
     def file(self, archived: ArchivedObject, entry: FileEntry) -> CheckedFile:
         """Open one file of an object. Raises CorruptFile, StorageFailure."""
         ...
+
+
+class Extent(NamedTuple):
+    """Bytes of a file, or of an archive's head, which has no path."""
+
+    path: Path | None
+    offset: int
+    length: int
 
 
 class SnapshotArchive:
@@ -71,16 +80,21 @@ class SnapshotArchive:
         """
         if offset < 0 or length < 0:
             raise InvalidArgument(f"archive: expected offset and length from 0, found {offset} and {length}")
-        end = min(offset + length, self.size_bytes)
-        parts = [self._head[offset:end]]
-        offset = max(offset, len(self._head))
-        while offset < end:
-            number = self._file_at(offset)
-            begin = self._begins[number]
-            stop = min(end, self._begins[number + 1] if number + 1 < len(self._begins) else self.size_bytes)
-            parts.append(read_range(self._paths[number], offset - begin, stop - offset))
-            offset = stop
-        return b"".join(parts)
+        extents = self.extents(offset, offset + length)
+        return b"".join(self._bytes_at(extent) for extent in extents)
+
+    def extents(self, start: int, stop: int) -> Iterator[Extent]:
+        """Yield where bytes [start, stop) of the archive lie, in order; those of the head lie in memory: `read`
+        them."""
+        stop = min(stop, self.size_bytes)
+        if start < min(stop, self.files_offset_bytes):
+            yield Extent(None, start, min(stop, self.files_offset_bytes) - start)
+        start = max(start, self.files_offset_bytes)
+        while start < stop:
+            number = bisect_right(self._begins, start) - 1
+            end = self._begins[number + 1] if number + 1 < len(self._begins) else self.size_bytes
+            yield Extent(self._paths[number], start - self._begins[number], min(stop, end) - start)
+            start = end
 
     def file(self, archived: ArchivedObject, entry: FileEntry) -> CheckedFile:
         """Open one file of an object. Raises CorruptFile, StorageFailure."""
@@ -99,8 +113,10 @@ class SnapshotArchive:
     ) -> None:
         self.close()
 
-    def _file_at(self, offset: int) -> int:
-        return bisect_right(self._begins, offset) - 1
+    def _bytes_at(self, extent: Extent) -> bytes:
+        if extent.path is None:
+            return self._head[extent.offset : extent.offset + extent.length]
+        return read_range(extent.path, extent.offset, extent.length)
 
 
 class ArchiveFile:

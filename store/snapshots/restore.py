@@ -60,7 +60,7 @@ def restore_objects(
     ResourceExhausted when the disk is too small, Unavailable when another process writes one of the objects,
     StorageFailure.
     """
-    _check_targets(root, chosen)
+    check_targets(root, chosen)
     restored: dict[tuple[str, int], Restored] = {}
     with contextlib.ExitStack() as stack:
         work: dict[tuple[str, int], _Work] = {}
@@ -87,8 +87,11 @@ def _key(each: Restoring) -> tuple[str, int]:
     return each.archived.manifest.object_id, each.archived.manifest.version
 
 
-def _check_targets(root: Root, chosen: Sequence[Restoring]) -> None:
-    """Raise InvalidArgument for names that are none or given twice, or taken by something of another nature."""
+def check_targets(root: Root, chosen: Sequence[Restoring]) -> None:
+    """Raise InvalidArgument for new names that are none or meet, or belong to something of another nature.
+
+    `restore_objects` does so too, before any work.
+    """
     targets = [(each.archived.kind, check_name(KINDS[each.archived.kind], each.name)) for each in chosen]
     for kind, name in targets:
         if targets.count((kind, name)) > 1:
