@@ -28,11 +28,14 @@ _CHUNK_ROWS = 1 << 17
 # Coded rows wait here to be decoded.
 _CHUNK_BYTES = 8 << 20
 _BUFFER_BYTES = 2 << 20
+# Of the buffers: rows that need no more are few.
+_SHARE_OF_FEW = 0.25
+_BLOCK_BYTES = 4096
 
 
 class FeatureTable:
-    """A version of a feature table, opened. A context manager; any number of threads may fetch, and take
-    turns at the device. Not for use across a fork: a process opens its own."""
+    """A version of a feature table, opened. A context manager; any number of threads may fetch: those
+    that fetch many rows take turns at the device. Not for use across a fork: a process opens its own."""
 
     def __init__(self, name: str, lease: VersionLease, file: StoredFile, resources: contextlib.ExitStack) -> None:
         """Use `FeatureTable.open`."""
@@ -43,7 +46,8 @@ class FeatureTable:
         self.file = file
         self._resources = resources
         self._process = os.getpid()
-        self._lock = threading.Lock()
+        self._lock = threading.Lock()  # of those that read many rows
+        self._counting = threading.Lock()
         self._statistics = FeatureStatistics(0, 0, 0)
 
     @classmethod
@@ -149,14 +153,21 @@ class FeatureTable:
 
     def _read(self, rows: Int64Array, out: UInt8Array, stop: Stop | None) -> None:
         lengths = np.full(len(rows), self.row_bytes, np.int64)
-        # One read takes all buffers that are free and keeps the device's queue full; a second one beside it would find
-        # none.
-        with held(self._lock, stop):
+        with self._turn(len(rows), stop):
             usage = self.file.read_ranges(rows * self.row_bytes, lengths, out, stop=stop)
+        with self._counting:
             before = self._statistics
             self._statistics = FeatureStatistics(
                 before.rows + len(rows), before.reads + usage.reads, before.read_bytes + usage.bytes
             )
+
+    def _turn(self, num_rows: int, stop: Stop | None) -> contextlib.AbstractContextManager[None]:
+        """Many rows take turns: one read of them takes all buffers and keeps the device's queue full, and two would
+        wait for each other's. A few go beside, so that they do not wait behind thousands."""
+        most_bytes = num_rows * (self.row_bytes + 2 * _BLOCK_BYTES)  # each may begin and end within a block
+        if most_bytes <= self.file.buffer_bytes * _SHARE_OF_FEW:
+            return contextlib.nullcontext()
+        return held(self._lock, stop)
 
     def _checked_ids(self, ids: Any) -> Int64Array:
         array = np.asarray(ids)

@@ -131,6 +131,11 @@ class StoredFile:
         """What this file holds of the budget."""
         return self._held.size_bytes
 
+    @property
+    def buffer_bytes(self) -> int:
+        """What reads in flight may take, of all files of the reader."""
+        return int(self._reader.arena.capacity)
+
     def read(self, offset_bytes: int, length_bytes: int) -> UInt8Array:
         """Return payload bytes [offset, offset + length) as a new array, each block checked.
 

@@ -380,3 +380,34 @@ def test_fewer_rows_than_the_manifest_says_are_refused(database):
     lease.manifest.properties["num_rows"] = 101
     with pytest.raises(CorruptFile, match="payload of 1600 bytes, expected 101 rows of 16 bytes"):
         FeatureTable.open(lease, Accountant(1 << 24))
+
+
+def test_a_few_rows_do_not_wait_behind_many(database):
+    rows = np.arange(4000, dtype=np.float32).reshape(1000, 4)
+    database.import_features("x", rows).wait()
+    with database.features("x", memory="1MiB") as table, table._lock:  # somebody fetches many
+        assert table.fetch([7]).tolist() == [rows[7].tolist()]
+
+
+def test_many_threads_fetch_few_and_many_rows_over_small_buffers(database):
+    rows = np.random.default_rng(0).integers(0, 256, (5000, 300), dtype=np.uint8)
+    database.import_features("x", rows).wait()
+    failures = []
+
+    def fetch(seed):
+        random = np.random.default_rng(seed)
+        try:
+            for count in (1, 5000, 3, 40, 1000) * 4:
+                ids = random.integers(0, len(rows), count)
+                np.testing.assert_array_equal(table.fetch(ids), rows[ids])
+        except BaseException as error:
+            failures.append(error)
+
+    with database.features("x", memory="1MiB") as table:
+        threads = [threading.Thread(target=fetch, args=(seed,)) for seed in range(6)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert not failures
+        assert table.statistics().rows == 6 * 4 * 6044

@@ -73,11 +73,11 @@ def test_fetching_that_waits_for_another_can_be_cancelled(table: FeatureTable) -
     with table._lock:
         threading.Timer(0.02, stop.set).start()
         with pytest.raises(Cancelled):
-            table.fetch([1], stop=stop)
+            table.fetch(np.arange(NUM_NODES), stop=stop)
         with pytest.raises(DeadlineExceeded):
-            table.fetch([1], timeout=0.01)
+            table.fetch(np.arange(NUM_NODES), timeout=0.01)
 
-    assert table.fetch([1]).shape == (1, 24)
+    assert table.fetch(np.arange(NUM_NODES)).shape == (NUM_NODES, 24)
 
 
 def test_drawing_past_the_deadline_draws_nothing(sampler: NeighborSampler) -> None:
