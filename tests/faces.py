@@ -23,7 +23,7 @@ OF_THE_ENGINE: dict[type, set[str]] = {
     Plan: {"verify_rows"},
     PlannedLoader: {"num_minibatches", "take_caches"},
     Scan: set(),
-    SnapshotArchive: {"file"},
+    SnapshotArchive: {"file", "extents"},
 }
 
 
