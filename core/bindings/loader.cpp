@@ -121,7 +121,7 @@ struct PlannedMinibatch {
   }
 };
 
-std::vector<uint64_t> by_stream(const PipelineCounters& counters, uint64_t StreamCounters::*field) {
+std::vector<uint64_t> by_stream(const PipelineCounters& counters, uint64_t StreamCounters::* field) {
   std::vector<uint64_t> values;
   for (const StreamCounters& stream : counters.streams) values.push_back(stream.*field);
   return values;

@@ -219,8 +219,7 @@ void bind_sampler(nb::module_& m) {
             return std::make_tuple(found.minibatches, found.rows, found.edges, found.scratch_bytes);
           },
           "Return minibatches, rows and edges drawn, and bytes kept for the next ones by threads that are idle.")
-      .def(
-          "release", [](BoundSampler& bound) { bound.sampler.release(); }, "Give back what idle threads keep.");
+      .def("release", [](BoundSampler& bound) { bound.sampler.release(); }, "Give back what idle threads keep.");
   m.def("seed_order", seed_order_array, "n"_a, "seed"_a, "epoch"_a,
         "Return 0 .. n - 1 in the order of one epoch: uint32 [n].");
   bind_minibatch(m);
