@@ -19,7 +19,7 @@ from outcrop.errors import CorruptFile, InvalidArgument
 from outcrop.gnn_loader.codecs import RowCodec
 from outcrop.stop import Stop, check, held, stop_of
 from outcrop.store import Accountant, Manifest, StorageReader, StoredFile, VersionLease
-from outcrop.types import AnyArray, FeatureStatistics, Int64Array, UInt8Array
+from outcrop.types import AnyArray, FeatureStatistics, Int64Array, UInt8Array, row_ids, row_output
 
 ROWS = "rows.blk"
 
@@ -119,10 +119,10 @@ class FeatureTable:
         check(stop)
         if os.getpid() != self._process:
             raise InvalidArgument(f"{self.file.path}: the table was opened in another process; open it after the fork")
-        rows = self._checked_ids(ids)
+        rows = row_ids(ids, self.num_rows)
         shape: tuple[int, ...] = (len(rows), *self.row_shape) if decode else (len(rows), self.row_bytes)
         dtype = self.dtype if decode else np.dtype(np.uint8)
-        out = np.empty(shape, dtype) if out is None else _checked_out(out, shape, dtype)
+        out = np.empty(shape, dtype) if out is None else row_output(out, shape, dtype)
         as_stored = not decode or self.codec.name == "raw"
         step = _CHUNK_ROWS if as_stored else max(1, min(_CHUNK_ROWS, _CHUNK_BYTES // self.row_bytes))
         for start in range(0, len(rows), step):
@@ -168,23 +168,3 @@ class FeatureTable:
         if most_bytes <= self.file.buffer_bytes * _SHARE_OF_FEW:
             return contextlib.nullcontext()
         return held(self._lock, stop)
-
-    def _checked_ids(self, ids: Any) -> Int64Array:
-        array = np.asarray(ids)
-        if array.size == 0 and array.ndim == 1:
-            return np.empty(0, np.int64)
-        if array.ndim != 1 or array.dtype.kind not in "iu":
-            raise InvalidArgument(f"ids: expected integers [n], found {array.dtype} {list(array.shape)}")
-        bad = (array < 0) | (array >= self.num_rows)
-        if bad.any():
-            place = int(np.argmax(bad))
-            raise InvalidArgument(f"ids: place {place}: expected 0 to {self.num_rows - 1}, found {array[place]}")
-        return array.astype(np.int64, copy=False)
-
-
-def _checked_out(out: AnyArray, shape: tuple[int, ...], dtype: np.dtype[Any]) -> AnyArray:
-    if out.shape != shape or out.dtype != dtype or not out.flags.c_contiguous or not out.flags.writeable:
-        raise InvalidArgument(
-            f"out: expected a writable C-contiguous array of {dtype} {list(shape)}, found {out.dtype} {list(out.shape)}"
-        )
-    return out

@@ -24,7 +24,7 @@ from outcrop.types.collection import (
     VectorSource,
 )
 from outcrop.types.device import DeviceModel
-from outcrop.types.features import FeatureStatistics, RowSource
+from outcrop.types.features import FeatureStatistics, RowSource, row_ids, row_output
 from outcrop.types.graph import (
     NODE,
     NODE_TO_NODE,
@@ -151,5 +151,7 @@ __all__ = [
     "format_bytes",
     "parse_budget",
     "parse_bytes",
+    "row_ids",
+    "row_output",
     "row_ranges",
 ]

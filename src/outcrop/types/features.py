@@ -5,7 +5,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from outcrop.types.arrays import AnyArray
+from outcrop.errors import InvalidArgument
+from outcrop.types.arrays import AnyArray, Int64Array
 
 
 class RowSource(Protocol):
@@ -42,3 +43,26 @@ class FeatureStatistics:
     rows: int
     reads: int
     read_bytes: int
+
+
+def row_ids(ids: Any, num_rows: int) -> Int64Array:
+    """Return ids of rows, int64 [n]. Raises InvalidArgument naming the first that `num_rows` rows do not have."""
+    array = np.asarray(ids)
+    if array.size == 0 and array.ndim == 1:
+        return np.empty(0, np.int64)
+    if array.ndim != 1 or array.dtype.kind not in "iu":
+        raise InvalidArgument(f"ids: expected integers [n], found {array.dtype} {list(array.shape)}")
+    bad = (array < 0) | (array >= num_rows)
+    if bad.any():
+        place = int(np.argmax(bad))
+        raise InvalidArgument(f"ids: place {place}: expected 0 to {num_rows - 1}, found {array[place]}")
+    return array.astype(np.int64, copy=False)
+
+
+def row_output(out: AnyArray, shape: tuple[int, ...], dtype: np.dtype[Any]) -> AnyArray:
+    """Return an array that a caller gave for rows. Raises InvalidArgument where they cannot be written there."""
+    if out.shape != shape or out.dtype != dtype or not out.flags.c_contiguous or not out.flags.writeable:
+        raise InvalidArgument(
+            f"out: expected a writable C-contiguous array of {dtype} {list(shape)}, found {out.dtype} {list(out.shape)}"
+        )
+    return out
