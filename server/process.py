@@ -13,8 +13,11 @@ from outcrop.server.jobs import Jobs
 from outcrop.server.metrics import ServerMetrics
 from outcrop.server.ports import bind
 from outcrop.server.services.collections import CollectionService
+from outcrop.server.services.features import FeatureService
+from outcrop.server.services.graphs import GraphService
 from outcrop.server.services.indexes import IndexService
 from outcrop.server.services.jobs import JobService
+from outcrop.server.services.plans import PlanService
 from outcrop.server.services.snapshots import SnapshotService
 from outcrop.server.services.uploads import UploadService
 from outcrop.server.services.vectors import VectorService
@@ -37,8 +40,11 @@ class ServerProcess:
         self.jobs = Jobs(folder / "jobs", settings.jobs, uploads)
         services: list[object] = [
             CollectionService(self.engine),
+            FeatureService(self.engine, self.jobs),
+            GraphService(self.engine, self.jobs),
             IndexService(self.engine, self.jobs),
             JobService(self.jobs),
+            PlanService(self.engine, self.jobs),
             SnapshotService(self.engine, self.jobs),
             UploadService(uploads),
             VectorService(self.engine),
