@@ -11,9 +11,9 @@ from outcrop.proto.chunks import CHUNK_BYTES
 from outcrop.store.snapshots import Extent, SnapshotArchive
 
 
-async def archive_chunks(archive: SnapshotArchive, start: int) -> AsyncIterator[bytes]:
-    """Yield the archive from an offset to its end. Raises CorruptFile for a file that was cut, StorageFailure."""
-    chunks = _chunks(archive, start)
+async def archive_chunks(archive: SnapshotArchive, start: int, stop: int) -> AsyncIterator[bytes]:
+    """Yield bytes [start, stop) of the archive. Raises CorruptFile for a file that was cut, StorageFailure."""
+    chunks = _chunks(archive, start, stop)
     ahead = asyncio.ensure_future(anext(chunks, None))
     try:
         while (data := await asyncio.shield(ahead)) is not None:
@@ -26,8 +26,8 @@ async def archive_chunks(archive: SnapshotArchive, start: int) -> AsyncIterator[
         await chunks.aclose()
 
 
-async def _chunks(archive: SnapshotArchive, start: int) -> AsyncGenerator[bytes, None]:
-    for extent in archive.extents(start, archive.size_bytes):
+async def _chunks(archive: SnapshotArchive, start: int, stop: int) -> AsyncGenerator[bytes, None]:
+    for extent in archive.extents(start, stop):
         if extent.path is None:
             head = archive.read(extent.offset, extent.length)
             for begin in range(0, len(head), CHUNK_BYTES):

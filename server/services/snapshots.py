@@ -69,12 +69,13 @@ class SnapshotService:
     async def download_snapshot(
         self, request: pb.DownloadSnapshotRequest, call: Call
     ) -> AsyncIterator[Chunk[pb.DownloadSnapshotResponse]]:
-        """Yield the archive of a snapshot from an offset on; the versions stay until the caller has left."""
+        """Yield the archive of a snapshot, or a range; the versions stay until the caller has left."""
         with await call.run(self._opened, request, call.identity) as archive:
             head = pb.DownloadSnapshotResponse(size_bytes=archive.size_bytes, etag=archive.etag)
-            if request.offset_bytes == archive.size_bytes:
+            start = request.offset_bytes
+            if start == archive.size_bytes:
                 yield Chunk(head, memoryview(b""))
-            async for data in archive_chunks(archive, request.offset_bytes):
+            async for data in archive_chunks(archive, start, start + (request.length_bytes or archive.size_bytes)):
                 yield Chunk(head, memoryview(data))
                 head = pb.DownloadSnapshotResponse()
 

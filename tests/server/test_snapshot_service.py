@@ -99,6 +99,16 @@ def test_a_download_is_the_archive_and_goes_on_where_it_broke_off(rpc, root, tmp
         assert rest == whole[offset:]
 
 
+def test_a_range_of_the_archive_is_sent(rpc):
+    create(rpc, "monday", ("features", "x"))
+    first, whole = download(rpc)
+    for offset, length in ((0, 1), (4000, 200), (100, 3 << 20), (len(whole) - 5, 10), (0, 1 << 63)):
+        request = pb.DownloadSnapshotRequest(name="monday", offset_bytes=offset, length_bytes=length)
+        messages = list(rpc.stream(request))
+        assert messages[0].etag == first.etag
+        assert b"".join(message.data for message in messages) == whole[offset : offset + length]
+
+
 def test_a_download_of_another_archive_or_from_behind_its_end_is_refused(rpc):
     create(rpc)
     first, _ = download(rpc)
