@@ -116,7 +116,7 @@ def _worst(row: AnyArray) -> str:
 
 
 def _normalized(floats: Float32Array, given: AnyArray, name: str, first_row: int) -> Float32Array:
-    if np.shares_memory(floats, given):
+    if np.shares_memory(floats, given) or not floats.flags.writeable:  # no rows share no memory
         floats = floats.copy()
     zero = native.normalize_rows(floats)
     if zero >= 0:
