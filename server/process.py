@@ -47,7 +47,7 @@ class ServerProcess:
             PlanService(self.engine, self.jobs),
             SnapshotService(self.engine, self.jobs),
             UploadService(uploads),
-            VectorService(self.engine),
+            VectorService(self.engine, self.metrics),
         ]
         self.gate = Gate(settings, self.engine.executor, self.metrics)
         self._server.add_generic_rpc_handlers((Handlers(services, self.gate),))

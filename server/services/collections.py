@@ -2,6 +2,7 @@
 
 import json
 
+from outcrop.errors import InvalidArgument
 from outcrop.proto.documents import to_document
 from outcrop.server.call import Call
 from outcrop.server.engine import Engine
@@ -18,7 +19,9 @@ class CollectionService:
 
     async def create_collection(self, request: pb.CreateCollectionRequest, call: Call) -> pb.CreateCollectionResponse:
         """Make an empty collection."""
-        spec = request.spec
+        spec, most = request.spec, self._engine.settings.limits.dimension
+        if spec.dim > most:
+            raise InvalidArgument(f"dim: expected 1 to {most}, found {spec.dim}")
         made = await call.run(
             self._database.create_collection,
             request.name,

@@ -6,23 +6,30 @@ import numpy as np
 
 from outcrop.errors import NotFound
 from outcrop.proto.chunks import CHUNK_BYTES
-from outcrop.proto.tensors import from_tensor, to_ids, to_tensor
+from outcrop.proto.tensors import to_ids, to_tensor
+from outcrop.server.batching import Batcher
 from outcrop.server.call import Call
 from outcrop.server.engine import Engine
-from outcrop.types import Neighbors, SearchUsage
+from outcrop.server.metrics import ServerMetrics
+from outcrop.server.search import Searcher, queries_of, search_key
 from outcrop.v1 import vector_pb2 as pb
 
 
 class VectorService:
     """See proto/outcrop/v1/vector.proto."""
 
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
+    def __init__(self, engine: Engine, metrics: ServerMetrics) -> None:
+        self._engine, self._settings = engine, engine.settings
+        self._searcher = Searcher(engine)
+        self._batcher = Batcher(self._searcher.together, engine.executor, self._settings.batching, metrics)
 
-    async def search(self, request: pb.SearchRequest, call: Call) -> pb.SearchResponse:
-        """Return the nearest vectors of each query."""
-        queries = from_tensor(request.queries, "queries")
-        return _message(await call.run(self._search, request, queries, call))
+    async def search(self, request: pb.SearchRequest, call: Call) -> bytes:
+        """Return the nearest vectors of each query: a serialized SearchResponse."""
+        queries = queries_of(request, self._settings.limits)
+        batching = self._settings.batching
+        if request.exact or request.separate_reads or not batching.enabled or len(queries) > batching.max_queries:
+            return await call.run(self._searcher.alone, request, queries, call.stop)
+        return await self._batcher.ask(search_key(request, queries), queries, len(queries), call.stop)
 
     async def count(self, request: pb.CountRequest, call: Call) -> pb.CountResponse:
         """Return how many vectors the current version holds."""
@@ -49,43 +56,3 @@ class VectorService:
                 vectors=to_tensor(vectors),
             )
             row += len(vectors)
-
-    def _search(self, request: pb.SearchRequest, queries: object, call: Call) -> Neighbors:
-        return self._engine.collection(request.collection).search(
-            queries,  # type: ignore[arg-type]
-            request.k,
-            recall=request.recall if request.HasField("recall") else None,
-            nprobe=request.nprobe if request.HasField("nprobe") else None,
-            rerank=request.rerank if request.HasField("rerank") else None,
-            exact=request.exact,
-            share_reads=not request.separate_reads,
-            stop=call.stop,
-        )
-
-
-def _message(found: Neighbors) -> pb.SearchResponse:
-    return pb.SearchResponse(
-        ids=to_ids(found.ids),
-        distances=to_tensor(found.distances),
-        usage=usage_message(found.usage),
-        exact_distances=found.exact_distances,
-        latency_us=to_tensor(found.latency_us),
-    )
-
-
-def usage_message(usage: SearchUsage) -> pb.SearchUsage:
-    """Return what a search has cost, as it travels."""
-    return pb.SearchUsage(
-        queries=usage.queries,
-        reads=usage.reads,
-        bytes=usage.bytes,
-        lists=usage.lists,
-        cache_hits=usage.cache_hits,
-        skipped=usage.skipped,
-        distances=usage.distances,
-        reranked=usage.reranked,
-        waves=usage.waves,
-        device_us=usage.device_us,
-        centroid_us=usage.centroid_us,
-        elapsed_us=usage.elapsed_us,
-    )
