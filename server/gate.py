@@ -4,13 +4,11 @@ import asyncio
 import contextlib
 import re
 import secrets
-import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from concurrent.futures import Executor
 from typing import Any, cast
 
 import grpc
-import structlog
 
 from outcrop.errors import Cancelled, OutcropError
 from outcrop.proto.methods import Method
@@ -20,7 +18,9 @@ from outcrop.server.authentication import Authenticator
 from outcrop.server.call import Call
 from outcrop.server.identity import Identity
 from outcrop.server.metrics import ServerMetrics
+from outcrop.server.seen_call import SeenCall
 from outcrop.server.settings import ServerSettings
+from outcrop.server.tracing import Tracing
 from outcrop.stop import Stop
 from outcrop.v1 import access_pb2
 
@@ -30,15 +30,19 @@ _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
-_log = structlog.get_logger("outcrop.server")
-
 
 class Gate:
     """One for a process. For one event loop."""
 
-    def __init__(self, settings: ServerSettings, executor: Executor, metrics: ServerMetrics) -> None:
-        """executor: where calls do their work. Raises CorruptFile, UnsupportedFormat, StorageFailure of the keys."""
-        self._limits, self._executor, self._metrics = settings.limits, executor, metrics
+    def __init__(
+        self, settings: ServerSettings, executor: Executor, metrics: ServerMetrics, tracing: Tracing | None = None
+    ) -> None:
+        """executor: where calls do their work. tracing: None for none.
+
+        Raises CorruptFile, UnsupportedFormat, StorageFailure of the keys.
+        """
+        self._limits, self._executor = settings.limits, executor
+        self._metrics, self._tracing = metrics, tracing or Tracing()
         self._authenticator = Authenticator(settings)
         self._shows_certificates = settings.tls.client_ca is not None
         self._admission = Admission(settings.limits, metrics)
@@ -49,33 +53,40 @@ class Gate:
 
         What is raised within the block becomes the status.
         """
-        began, code = time.perf_counter(), "OK"
-        meter = self._metrics.method(f"{method.service}/{method.name}")
-        meter.begin()
-        meter.received(num_bytes)
         metadata: Mapping[str, Any] = dict(context.invocation_metadata() or ())
         request_id = _request_id(metadata)
         stop = Stop(self._seconds(method, context))
-        try:
-            call = Call(method, request_id, self._identity(metadata, context), stop, self._executor, meter)
-            call.check_role()
-            async with self._place(method, num_bytes, stop):
-                yield call
-        except OutcropError as error:
-            code = status_code(error).name
-            await _abort(context, error, request_id)
-        except (asyncio.CancelledError, GeneratorExit):
-            code = "CANCELLED"
-            raise
-        except Exception:
-            code = "INTERNAL"
-            _log.exception("fault", method=method.path, request_id=request_id)
-            # Not for callers: the text may tell of paths and of memory.
-            fault = OutcropError(f"a fault of the server; its log tells more of request {request_id}")
-            await _abort(context, fault, request_id)
-        finally:
-            stop.set()
-            meter.end(code, time.perf_counter() - began)
+        with self._seen(method, request_id, num_bytes, metadata) as seen:
+            try:
+                seen.caller = self._identity(metadata, context)
+                call = Call(method, request_id, seen.caller, stop, self._executor, seen.meter)
+                call.check_role()
+                async with self._place(method, num_bytes, stop):
+                    yield call
+            except OutcropError as error:
+                seen.error, seen.code = error, status_code(error)
+                await _abort(context, error, request_id)
+            except (asyncio.CancelledError, GeneratorExit):
+                seen.code = grpc.StatusCode.CANCELLED
+                raise
+            except Exception as error:
+                seen.error, seen.code = error, grpc.StatusCode.INTERNAL
+                # Not for callers: the text may tell of paths and of memory.
+                fault = OutcropError(f"a fault of the server; its log tells more of request {request_id}")
+                await _abort(context, fault, request_id)
+            finally:
+                stop.set()
+
+    @contextlib.contextmanager
+    def _seen(self, method: Method, request_id: str, num_bytes: int, metadata: Mapping[str, Any]) -> Iterator[SeenCall]:
+        """Measures, traces and logs a call."""
+        with self._tracing.call(method.path.lstrip("/"), metadata) as span:
+            seen = SeenCall(method, request_id, self._metrics.method(f"{method.service}/{method.name}"), span)
+            seen.begin(num_bytes)
+            try:
+                yield seen
+            finally:
+                seen.end()
 
     def identify(self, context: Context) -> Identity:
         """Return who calls: for services that are not ours, such as reflection. Raises Unauthenticated, Unavailable."""

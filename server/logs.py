@@ -19,10 +19,13 @@ _LEVELS: Final = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 # Statuses that tell of a fault here; the others are the caller's, or what a server under load answers.
 _FAULTS: Final = frozenset({"INTERNAL", "UNKNOWN", "DATA_LOSS"})
 _log = structlog.get_logger("outcrop.calls")
+_tells_success = False  # asked on every call, where a logger that filters would cost microseconds
 
 
 def configure_logs(settings: Log, stream: TextIO | None = None) -> None:
     """Let all of this process' logs, those of libraries too, go to `stream` as the settings say."""
+    global _tells_success
+    _tells_success = settings.level == "debug"
     stream = stream or sys.stderr
     as_text = settings.format == "console" or (settings.format == "auto" and stream.isatty())
     structlog.configure(
@@ -39,6 +42,8 @@ def log_call(method: str, code: str, seconds: float, **more: Any) -> None:
 
     more: request_id, who called, what was wrong.
     """
+    if code == "OK" and not _tells_success:
+        return
     say = _log.error if code in _FAULTS else _log.debug if code == "OK" else _log.info
     say("call", method=method, code=code, ms=round(seconds * 1e3, 3), **more)
 
@@ -53,11 +58,17 @@ def _common() -> list[Processor]:
 
 
 def _json() -> list[Processor]:
-    return [structlog.processors.EventRenamer("message"), structlog.processors.JSONRenderer(default=str)]
+    return [structlog.processors.EventRenamer("message"), _in_order, structlog.processors.JSONRenderer(default=str)]
 
 
 def _text(colours: bool) -> list[Processor]:
     return [_printable, structlog.dev.ConsoleRenderer(colors=colours)]
+
+
+def _in_order(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
+    """What people look for first comes first."""
+    first = ("timestamp", "level", "message")
+    return {**{name: event[name] for name in first if name in event}, **event}
 
 
 def _printable(_: WrappedLogger, __: str, event: EventDict) -> EventDict:

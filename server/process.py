@@ -5,12 +5,15 @@ import signal
 from typing import Any
 
 import grpc
+import structlog
 
+from outcrop.server.address import Address
 from outcrop.server.engine import Engine
 from outcrop.server.gate import Gate
 from outcrop.server.handlers import Handlers
 from outcrop.server.jobs import Jobs
 from outcrop.server.metrics import ServerMetrics
+from outcrop.server.observer import Observer
 from outcrop.server.ports import bind
 from outcrop.server.services.collections import CollectionService
 from outcrop.server.services.features import FeatureService
@@ -22,8 +25,12 @@ from outcrop.server.services.snapshots import SnapshotService
 from outcrop.server.services.uploads import UploadService
 from outcrop.server.services.vectors import VectorService
 from outcrop.server.settings import Limits, ServerSettings
+from outcrop.server.status import SERVING, Status
+from outcrop.server.tracing import Tracing
 from outcrop.server.uploads import Uploads
 from outcrop.store import SERVICE_FOLDER
+
+_log = structlog.get_logger("outcrop.server")
 
 
 class ServerProcess:
@@ -49,19 +56,35 @@ class ServerProcess:
             UploadService(uploads),
             VectorService(self.engine, self.metrics),
         ]
-        self.gate = Gate(settings, self.engine.executor, self.metrics)
+        self.tracing = Tracing.of(settings.otel)
+        self.gate = Gate(settings, self.engine.executor, self.metrics, self.tracing)
         self._server.add_generic_rpc_handlers((Handlers(services, self.gate),))
         self.port = bind(self._server, settings)
+        self.status = Status(settings, self.metrics, Observer(self.engine, self.metrics), self.address)
 
     async def start(self) -> None:
         """Begin to answer, and take up the jobs of an earlier process."""
         await self.jobs.start()
         await self._server.start()
+        self.status.state = SERVING
+        _log.info("listening", address=self.address, path=str(self.settings.path))
+
+    @property
+    def address(self) -> str:
+        """Where it listens, with the port that the system may have chosen."""
+        return str(Address(self.settings.listen.host, self.port))
 
     async def stop(self, grace_seconds: float) -> None:
         """Refuse new calls, let those under way end within the time, then cancel them, and close the engine."""
+        _log.info("draining", address=self.address, seconds=grace_seconds)
+        self.status.state = "draining"
         await asyncio.gather(self._server.stop(grace_seconds), self.jobs.stop())
-        await asyncio.get_running_loop().run_in_executor(None, self.engine.close)
+        await asyncio.get_running_loop().run_in_executor(None, self._close)
+
+    def _close(self) -> None:
+        self.status.close()
+        self.engine.close()
+        self.tracing.close()
 
 
 def _options(settings: ServerSettings) -> list[tuple[str, Any]]:

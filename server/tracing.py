@@ -31,6 +31,11 @@ class CallSpan:
         if self._span is not None:
             self._span.set_attribute(f"outcrop.{name}", value)
 
+    def failed(self, error: Exception) -> None:
+        """Add a fault of the server, with its traceback."""
+        if self._span is not None:
+            self._span.record_exception(error)
+
     def ended(self, code: str, number: int = 0, text: str = "") -> None:
         """Say the call's gRPC status by its name and number, with a text when it is none of success."""
         if self._span is None:
@@ -86,9 +91,6 @@ class Tracing:
         span = self._tracer.start_span(method, extract(texts), SpanKind.SERVER, attributes)
         try:
             yield CallSpan(span)
-        except BaseException as error:
-            span.record_exception(error)
-            raise
         finally:
             span.end()
 

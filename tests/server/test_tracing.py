@@ -77,9 +77,10 @@ def test_a_fault_of_the_server_is_an_error_and_a_callers_mistake_is_not(
     assert (only(spans).status.status_code == StatusCode.ERROR) is is_error
 
 
-def test_a_call_that_is_broken_off_still_ends(tracing: Tracing, spans: InMemorySpanExporter) -> None:
+def test_a_call_that_fails_or_is_broken_off_still_ends(tracing: Tracing, spans: InMemorySpanExporter) -> None:
     def broken_off() -> None:
-        with tracing.call(METHOD, {}):
+        with tracing.call(METHOD, {}) as span:
+            span.failed(RuntimeError("a fault"))
             raise ConnectionError("left")
 
     with pytest.raises(ConnectionError):
