@@ -55,23 +55,6 @@ def query_rows(spec: CollectionSpec, queries: npt.ArrayLike) -> tuple[Float32Arr
     return floats, typed.view(np.uint8)
 
 
-def checked_ids(ids: npt.ArrayLike, num_rows: int) -> Int64Array:
-    """Return int64 ids [num_rows]. Raises InvalidArgument, naming the row, for another length or type or a negative
-    id."""
-    array = np.asarray(ids)
-    if array.shape != (num_rows,):
-        raise InvalidArgument(f"ids: expected one for each of the {num_rows} vectors, found shape {array.shape}")
-    if array.dtype.kind not in "iu":
-        raise InvalidArgument(
-            f"ids: expected integers (or strings in a collection with string ids), found {array.dtype}"
-        )
-    too_large = np.flatnonzero(array > np.iinfo(np.int64).max) if array.dtype.kind == "u" else np.flatnonzero(array < 0)
-    if too_large.size:
-        row = int(too_large[0])
-        raise InvalidArgument(f"ids: row {row}: expected 0 to 2^63 - 1, found {array[row]}")
-    return np.ascontiguousarray(array, dtype=np.int64)
-
-
 def check_unique(ids: Int64Array, memory_bytes: int) -> None:
     """Raise InvalidArgument, naming the rows, when an id occurs twice. Sorts in parts of at most about
     `memory_bytes`."""

@@ -24,9 +24,18 @@ from outcrop.ann.workers import Workers, single_threaded_faiss
 from outcrop.errors import InvalidArgument
 from outcrop.stop import Stop, check, words_of
 from outcrop.store import DeviceModel, FileEntry, Reservation, StorageReader, StoredFile
-from outcrop.types import CollectionSpec, Float32Array, IndexStatistics, Int64Array, Neighbors, UInt8Array
+from outcrop.types import (
+    MOST_K,
+    CollectionSpec,
+    Float32Array,
+    IndexStatistics,
+    Int64Array,
+    Neighbors,
+    UInt8Array,
+    check_count,
+    check_k,
+)
 
-MOST_K = 16_384
 # Queries of one call are searched in parts of at most this many (query, probe) pairs, 8 bytes each.
 _MOST_PROBES = 1 << 18
 # The share of what is left after the centroids that buffers for reads in flight may take, and the most per thread.
@@ -213,7 +222,7 @@ class Index:
     ) -> Neighbors:
         """Return the k nearest stored vectors of each query; `outcrop.Collection.search` tells the arguments."""
         check(stop)
-        _check_k(k)
+        check_k(k)
         floats, typed = query_rows(self.spec, queries)
         threads = self.num_threads if threads is None else max(1, min(threads, self.num_threads))
         if exact:
@@ -254,11 +263,11 @@ class Index:
     def _policy(self, k: int, recall: float | None, nprobe: int | None, rerank: int | None) -> Policy:
         """Return how such a search is done; the answer is remembered, since callers ask the same again and again."""
         if rerank is not None:
-            _check_count("rerank", rerank, 0)
+            check_count("rerank", rerank, 0)
         if nprobe is not None:
             if recall is not None:
                 raise InvalidArgument("search: recall and nprobe exclude each other; give one of them")
-            _check_count("nprobe", nprobe, 1)
+            check_count("nprobe", nprobe, 1)
         if not (recall is None or isinstance(recall, int | float | np.number)):
             raise InvalidArgument(f"recall: expected above 0 and at most 1, found {recall!r}")
         asked = (k, None if recall is None else float(recall), nprobe, rerank)
@@ -364,13 +373,3 @@ class Index:
 
 def _whole(file: StoredFile) -> UInt8Array:
     return file.read(0, file.payload_bytes)
-
-
-def _check_k(k: int) -> None:
-    if isinstance(k, bool) or not isinstance(k, int | np.integer) or not 1 <= k <= MOST_K:
-        raise InvalidArgument(f"k: expected 1 to {MOST_K}, found {k!r}")
-
-
-def _check_count(name: str, value: int, least: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
-        raise InvalidArgument(f"{name}: expected a number of at least {least}, found {value!r}")

@@ -1,39 +1,14 @@
 """String ids: numbered 0, 1, 2 … inside, their text in a block file (docs/formats/directory.md)."""
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from outcrop.errors import CorruptFile, InvalidArgument
+from outcrop.errors import CorruptFile
 from outcrop.stop import Stop
 from outcrop.store import BlockWriter, FileEntry, StoredFile
 from outcrop.types import Int64Array
-
-_LONGEST_BYTES = 1024
-
-
-def check_strings(ids: Any) -> list[str]:
-    """Return ids as a list of text. Raises InvalidArgument, naming the row, for other types, repeats and over-long
-    ones."""
-    strings = list(ids)
-    seen: dict[str, int] = {}
-    for row, value in enumerate(strings):
-        if not 1 <= _encoded_bytes(value) <= _LONGEST_BYTES:
-            raise InvalidArgument(f"ids: row {row}: expected text of 1 to {_LONGEST_BYTES} bytes, found {value!r:.80}")
-        first = seen.setdefault(value, row)
-        if first != row:
-            raise InvalidArgument(f"ids: row {row}: id {value!r:.80} stands in row {first} already")
-    return [str(value) for value in strings]
-
-
-def _encoded_bytes(value: Any) -> int:
-    """Return the length in UTF-8, 0 for what has none: other types, and text with lone surrogates."""
-    try:
-        return len(value.encode()) if isinstance(value, str) else 0
-    except UnicodeEncodeError:
-        return 0
 
 
 def write_strings(path: Path, strings: list[str]) -> FileEntry:

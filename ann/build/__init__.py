@@ -6,6 +6,6 @@ read; assign; distribute the entries to groups of lists; pack the lists; calibra
 """
 
 from outcrop.ann.build.builder import Builder
-from outcrop.ann.build.options import BuildOptions
+from outcrop.types import BuildOptions
 
 __all__ = ["BuildOptions", "Builder"]

@@ -13,10 +13,10 @@ import numpy.typing as npt
 from outcrop.ann.build import buckets, lists, pilot
 from outcrop.ann.build.assignment import Neighbourhood
 from outcrop.ann.build.assignment_file import AssignmentFile
-from outcrop.ann.build.options import BuildOptions, Sizes, most_copies, sizes_of
+from outcrop.ann.build.options import Sizes, most_copies, sizes_of
 from outcrop.ann.build.progress import Stages
 from outcrop.ann.build.scan import Scan, scan, training_rows
-from outcrop.ann.build.source import BuildInput, as_source, identity, spooled
+from outcrop.ann.build.source import BuildInput, identity, spooled
 from outcrop.ann.build.truth import Truth, find_truth
 from outcrop.ann.calibrate import calibrate
 from outcrop.ann.centroid_index import CentroidIndex
@@ -25,7 +25,7 @@ from outcrop.ann.codes import Code, make_code
 from outcrop.ann.directory import Directory
 from outcrop.ann.edge import check_unique, query_rows
 from outcrop.ann.index import Index
-from outcrop.ann.strings import check_strings, write_strings
+from outcrop.ann.strings import write_strings
 from outcrop.ann.workers import Workers, single_threaded_faiss
 from outcrop.errors import InvalidArgument
 from outcrop.store import (
@@ -40,7 +40,17 @@ from outcrop.store import (
     save_array,
     write_atomically,
 )
-from outcrop.types import AnyArray, CollectionSpec, Float32Array, Int32Array, Progress, VectorSource
+from outcrop.types import (
+    AnyArray,
+    BuildOptions,
+    CollectionSpec,
+    Float32Array,
+    Int32Array,
+    Progress,
+    VectorSource,
+    as_vector_source,
+    check_strings,
+)
 
 _PILOT_SAMPLE = 20_000
 # The interpreter's own share of a small search budget must not decide what calibration measures.
@@ -61,7 +71,7 @@ class Builder:
         """Check everything that can be checked without reading the vectors. Raises InvalidArgument."""
         self._spec = spec
         self._vectors = vectors
-        self._source = as_source(vectors)
+        self._source = as_vector_source(vectors)
         self._strings: list[str] | None = None
         if spec.id_type == "string":
             if ids is None:

@@ -1,16 +1,9 @@
-"""What a build is asked, and the sizes that follow from it."""
+"""The sizes that follow from what a build is asked."""
 
-import os
-from dataclasses import dataclass, field
-
-import numpy.typing as npt
+from dataclasses import dataclass
 
 from outcrop.ann.codes import choose_code
-from outcrop.errors import InvalidArgument, ResourceExhausted
-from outcrop.store import format_bytes
-from outcrop.types import CollectionSpec
-
-COPY_RULES = ("nearest", "soar", "rng")
+from outcrop.types import BuildOptions, CollectionSpec
 
 # A read of up to bandwidth / IOPS bytes (12.8 KB on the machine of the measurements) costs as much as a small one.
 # Lists of 40 % of that leave room for the pages at both ends, and for two neighbours to share a read. At recall 0.95 on
@@ -22,46 +15,11 @@ _FEWEST_PER_LIST = 8
 _CENTROID_SHARE = 0.45
 # What search keeps per centroid beside its code: faiss's id, the list's offset, first list and radius.
 _DIRECTORY_BYTES = 8 + 8 + 4 + 4
-_LEAST_MEMORY = 32 << 20
 _LEAST_SEARCH_MEMORY = 8 << 20
 # Copies that the sizing assumes before they are chosen.
 _ASSUMED_COPIES = 2.5
 # Disk used, as a multiple of the raw vectors, that the choice of copies stays below.
 _MOST_DISK = {1: 3.9, 2: 3.4, 4: 2.4}
-
-
-@dataclass(frozen=True, slots=True)
-class BuildOptions:
-    """memory_bytes: for the build's own arrays; the interpreter and its libraries take about 130 MB more.
-    search_memory_bytes: what search will be given; None: 8 MiB or 5 % of the raw vectors, whichever is more.
-    code: auto, raw or sq8. num_centroids, copies, copy_rule: None lets the build choose.
-    calibration_queries: [n, dim] queries like those to come; None: vectors of the set are held out.
-    """
-
-    memory_bytes: int = 1 << 30
-    search_memory_bytes: int | None = None
-    num_threads: int = field(default_factory=lambda: os.cpu_count() or 1)
-    code: str = "auto"
-    num_centroids: int | None = None
-    copies: int | None = None
-    copy_rule: str | None = None
-    max_list_bytes: int = 128 << 10
-    seed: int = 0
-    calibration_queries: npt.ArrayLike | None = None
-
-    def __post_init__(self) -> None:
-        if self.memory_bytes < _LEAST_MEMORY:
-            raise ResourceExhausted(
-                f"memory: a build needs at least {format_bytes(_LEAST_MEMORY)}, found {format_bytes(self.memory_bytes)}"
-            )
-        if self.copy_rule is not None and self.copy_rule not in COPY_RULES:
-            raise InvalidArgument(f"copy_rule: expected {', '.join(COPY_RULES)}, found {self.copy_rule!r}")
-        for name in ("num_threads", "num_centroids", "copies"):
-            value = getattr(self, name)
-            if value is not None and (not isinstance(value, int) or value < 1):
-                raise InvalidArgument(f"{name}: expected a number of at least 1, found {value!r}")
-        if self.copies is not None and self.copies > 16:
-            raise InvalidArgument(f"copies: expected at most 16, found {self.copies}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,12 +11,12 @@ import numpy as np
 import numpy.typing as npt
 
 from outcrop.ann.build.assignment import Neighbourhood, Rule
-from outcrop.ann.build.options import COPY_RULES, BuildOptions, Sizes
+from outcrop.ann.build.options import Sizes
 from outcrop.ann.build.truth import Truth
 from outcrop.ann.calibrate import first_ranks
 from outcrop.ann.centroid_index import CentroidIndex
 from outcrop.store import DeviceModel
-from outcrop.types import Float32Array, Int32Array
+from outcrop.types import COPY_RULES, BuildOptions, Float32Array, Int32Array
 
 _RECALL = 0.95
 _K = 10

@@ -1,4 +1,4 @@
-"""The input of a build, whatever it is: an array, a file opened by `datasets`, or an iterable of batches."""
+"""The input of a build: what it is known by, and its rows as they are stored."""
 
 import hashlib
 import json
@@ -9,47 +9,21 @@ from typing import Any
 import numpy as np
 
 from outcrop import native
-from outcrop.ann.edge import checked_ids, stored_rows
+from outcrop.ann.edge import stored_rows
 from outcrop.errors import InvalidArgument
-from outcrop.types import AnyArray, CollectionSpec, Int64Array, VectorSource, row_ranges
+from outcrop.types import (
+    AnyArray,
+    ArraySource,
+    CollectionSpec,
+    Int64Array,
+    VectorSource,
+    check_source,
+    checked_ids,
+    row_ranges,
+)
 
 # One checksum tells that an array in memory is still the same for this many bytes of it.
 _CHECKSUM_BYTES = 1 << 20
-
-
-class ArraySource:
-    """An array [n, dim], memory-mapped or not, as a VectorSource."""
-
-    def __init__(self, array: AnyArray) -> None:
-        """array: two dimensions. Raises InvalidArgument otherwise."""
-        if array.ndim != 2:
-            raise InvalidArgument(f"vectors: expected shape [n, dim], found {list(array.shape)}")
-        self.array = array
-        self.num_rows, self.dim = int(array.shape[0]), int(array.shape[1])
-        self.dtype = array.dtype
-
-    def read(self, start: int, stop: int) -> AnyArray:
-        """Return rows [start, stop)."""
-        return np.ascontiguousarray(self.array[start:stop])
-
-
-def as_source(vectors: Any) -> VectorSource | None:
-    """Return a VectorSource over `vectors`, or None for an iterable of batches, which must be spooled first."""
-    if isinstance(vectors, np.ndarray):
-        return ArraySource(vectors)
-    if hasattr(vectors, "read") and hasattr(vectors, "num_rows"):
-        source: VectorSource = vectors
-        return source
-    if isinstance(vectors, list | tuple):
-        try:
-            return ArraySource(np.asarray(vectors))
-        except ValueError as error:
-            raise InvalidArgument(f"vectors: expected rows of one length: {error}") from error
-    if isinstance(vectors, Iterable):
-        return None
-    raise InvalidArgument(
-        f"vectors: expected an array, an opened file or batches of arrays, found {type(vectors).__name__}"
-    )
 
 
 def identity(source: VectorSource) -> str | None:
@@ -97,12 +71,7 @@ class BuildInput:
 
     def __init__(self, spec: CollectionSpec, source: VectorSource, ids: Any) -> None:
         """ids: int64 [n]; None numbers the rows. String ids are numbered too; their text is the caller's to store."""
-        if source.dim != spec.dim:
-            raise InvalidArgument(f"vectors: expected dimension {spec.dim}, found {source.dim}")
-        if source.num_rows < 1:
-            raise InvalidArgument("vectors: expected at least one row, found none")
-        if str(source.dtype) not in ("float32", "float16", "uint8", "int8", "float64"):
-            raise InvalidArgument(f"vectors: expected float32, float16, uint8 or int8, found {source.dtype}")
+        check_source(spec, source)
         self.spec = spec
         self.source = source
         self.num_rows = source.num_rows

@@ -11,6 +11,7 @@ from outcrop.types.arrays import (
     as_float32,
     row_ranges,
 )
+from outcrop.types.build import COPY_RULES, BuildOptions
 from outcrop.types.byte_sizes import format_bytes, parse_budget, parse_bytes
 from outcrop.types.collection import (
     DTYPES,
@@ -54,7 +55,7 @@ from outcrop.types.plan import CurvePoints, PlanCost, PlanReport, StreamReport
 from outcrop.types.progress import Progress
 from outcrop.types.reports import PlanProblems, Problem, StoredReport, VerifyReport
 from outcrop.types.sampling import Expand, Fanouts, Labor, SamplerOptions, SamplerStatistics, Temporal
-from outcrop.types.search import Neighbors, SearchUsage
+from outcrop.types.search import MOST_K, Neighbors, SearchUsage, check_count, check_k
 from outcrop.types.seeds import EdgeSeeds, NodeSeeds, Seeds
 from outcrop.types.snapshots import (
     ArchiveInfo,
@@ -66,8 +67,10 @@ from outcrop.types.snapshots import (
 )
 from outcrop.types.storage import MemoryStatistics, ReaderStatistics
 from outcrop.types.tiers import TierStatistics, VictimStatistics
+from outcrop.types.vectors import ArraySource, as_vector_source, check_source, check_strings, checked_ids
 
 __all__ = [
+    "COPY_RULES",
     "DTYPES",
     "FILE_ID_BYTES",
     "FILE_KIND",
@@ -76,11 +79,14 @@ __all__ = [
     "LEASE_NAME",
     "MAX_DIM",
     "METRICS",
+    "MOST_K",
     "NODE",
     "NODE_TO_NODE",
     "STORED_KINDS",
     "AnyArray",
     "ArchiveInfo",
+    "ArraySource",
+    "BuildOptions",
     "CollectionInfo",
     "CollectionSpec",
     "CollectionStatistics",
@@ -145,9 +151,15 @@ __all__ = [
     "VerifyReport",
     "VictimStatistics",
     "as_float32",
+    "as_vector_source",
+    "check_count",
     "check_file_kind",
+    "check_k",
     "check_kind",
     "check_name",
+    "check_source",
+    "check_strings",
+    "checked_ids",
     "format_bytes",
     "parse_budget",
     "parse_bytes",

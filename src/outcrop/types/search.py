@@ -5,7 +5,10 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from outcrop.errors import InvalidArgument
 from outcrop.types.arrays import Float32Array
+
+MOST_K = 16_384
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,3 +60,15 @@ class Neighbors:
 
     def __len__(self) -> int:
         return len(self.ids)
+
+
+def check_k(k: int) -> None:
+    """Raise InvalidArgument unless so many neighbours can be asked for."""
+    if isinstance(k, bool) or not isinstance(k, int | np.integer) or not 1 <= k <= MOST_K:
+        raise InvalidArgument(f"k: expected 1 to {MOST_K}, found {k!r}")
+
+
+def check_count(name: str, value: int, least: int) -> None:
+    """Raise InvalidArgument unless the argument called `name` is a number of at least `least`."""
+    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
+        raise InvalidArgument(f"{name}: expected a number of at least {least}, found {value!r}")
