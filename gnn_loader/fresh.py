@@ -138,7 +138,8 @@ class FreshLoader:
         self._check_usable()
         check(stop)
         if self._is_over():
-            raise InvalidArgument(f"fresh loader: all minibatches of {self._num_epochs} epochs have been loaded")
+            what = f"all minibatches of {self._num_epochs} epochs have been loaded"
+            raise InvalidArgument(f"fresh loader: {what if len(self) else 'it has no minibatches'}")
         minibatch = self._enter(self._position // len(self), stop).next_minibatch(stop=stop)
         self._position += 1
         return minibatch

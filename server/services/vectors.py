@@ -2,9 +2,6 @@
 
 from collections.abc import AsyncIterator
 
-import numpy as np
-
-from outcrop.errors import NotFound
 from outcrop.proto.chunks import CHUNK_BYTES
 from outcrop.proto.tensors import to_ids, to_tensor
 from outcrop.server.batching import Batcher
@@ -39,18 +36,14 @@ class VectorService:
     async def export(self, request: pb.ExportRequest, call: Call) -> AsyncIterator[pb.ExportResponse]:
         """Yield all vectors of the current version, in the order in which they are stored."""
         collection = await call.run(self._engine.collection, request.collection)
-        info = await call.run(collection.info)
-        if request.HasField("version") and request.version != info.version:
-            raise NotFound(
-                f"{request.collection}: version {request.version} is gone, the current one is {info.version}"
-            )
-        row_bytes = info.spec.dim * np.dtype(info.spec.dtype).itemsize
-        batch_rows = max(1, CHUNK_BYTES // row_bytes)
+        batch_rows = max(1, CHUNK_BYTES // collection.spec.row_bytes)
+        version = request.version if request.HasField("version") else None
         row = request.start_row
-        async for ids, vectors in call.each(collection.scan(batch_rows, start_row=row)):
+        scan = await call.run(collection.scan, batch_rows, start_row=row, version=version, stop=call.stop)
+        async for ids, vectors in call.each(scan):
             yield pb.ExportResponse(
-                version=info.version,
-                num_rows=info.num_rows,
+                version=scan.version,
+                num_rows=scan.num_rows,
                 start_row=row,
                 ids=to_ids(ids),
                 vectors=to_tensor(vectors),
