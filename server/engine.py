@@ -5,6 +5,7 @@ from concurrent.futures import Executor, ThreadPoolExecutor
 from types import TracebackType
 
 from outcrop.embedded import Collection, Database, connect
+from outcrop.server.metrics import ServerMetrics
 from outcrop.server.opened import OpenedObjects
 from outcrop.server.settings import ServerSettings
 from outcrop.store import Accountant, Manifest, ObjectRecord
@@ -13,9 +14,12 @@ from outcrop.store import Accountant, Manifest, ObjectRecord
 class Engine:
     """A database and the threads that its calls run in. A context manager; for any number of threads."""
 
-    def __init__(self, settings: ServerSettings, *, read_only: bool = False) -> None:
-        """Open the root. read_only: a reader beside the process that writes."""
+    def __init__(
+        self, settings: ServerSettings, *, read_only: bool = False, metrics: ServerMetrics | None = None
+    ) -> None:
+        """Open the root. read_only: a reader beside the process that writes. metrics: where services count."""
         self.settings = settings
+        self.metrics = metrics or ServerMetrics()
         self.database: Database = connect(
             settings.path,
             memory=settings.memory,

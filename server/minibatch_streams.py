@@ -34,9 +34,10 @@ from outcrop.proto.documents import to_document
 from outcrop.proto.minibatches import minibatch_messages
 from outcrop.proto.sampling import from_fanouts, from_features, from_options, from_seeds
 from outcrop.server.engine import Engine
+from outcrop.server.loader_meter import LoaderMeter
 from outcrop.server.opened import OpenedObjects
 from outcrop.stop import Stop
-from outcrop.types import AnyArray, Minibatch
+from outcrop.types import AnyArray
 from outcrop.v1 import plan_pb2 as pb
 from outcrop.v1 import sampling_pb2
 
@@ -98,7 +99,8 @@ def planned(engine: Engine, request: pb.StreamMinibatchesRequest, stop: Stop) ->
         loader.load_state_dict(loader.state_dict() | {"position": request.position})
         if _end(request) == request.position:
             return
-        for number, groups in enumerate(_streamed(pb.StreamMinibatchesResponse, loader, _end(request), stop)):
+        meter = LoaderMeter(engine.metrics, "plans", plan.name)
+        for number, groups in enumerate(_streamed(pb.StreamMinibatchesResponse, loader, _end(request), stop, meter)):
             if number == 0:
                 held.resize(min(held.size_bytes, loader.statistics().memory_bytes))
             yield groups
@@ -123,7 +125,8 @@ def online(engine: Engine, request: pb.StreamMinibatchesRequest, stop: Stop) -> 
         stack.enter_context(loader)
         loader.load_state_dict({"position": request.position})
         if len(loader):
-            yield from _streamed(pb.StreamMinibatchesResponse, loader, _end(request), stop)
+            meter = LoaderMeter(engine.metrics, "graphs", source.graph_name)
+            yield from _streamed(pb.StreamMinibatchesResponse, loader, _end(request), stop, meter)
 
 
 class FreshStreams:
@@ -163,7 +166,9 @@ class FreshStreams:
             loader.load_state_dict({"position": request.position})
             end = request.epochs * len(loader) if request.HasField("epochs") else None
             if len(loader):
-                yield from _streamed(pb.StreamFreshMinibatchesResponse, loader, end, stop)
+                # Counted for the graph: plans that live as long as a stream have names without end.
+                meter = LoaderMeter(engine.metrics, "graphs", source.graph_name)
+                yield from _streamed(pb.StreamFreshMinibatchesResponse, loader, end, stop, meter)
 
     @contextlib.contextmanager
     def _named(self, name: str) -> Iterator[None]:
@@ -236,16 +241,16 @@ def _online_options(engine: Engine, request: pb.StreamMinibatchesRequest) -> Onl
     )
 
 
-def _streamed(response: type[Message], loader: Loader, end: int | None, stop: Stop) -> Iterator[list[bytes]]:
+def _streamed(
+    response: type[Message], loader: Loader, end: int | None, stop: Stop, meter: LoaderMeter
+) -> Iterator[list[bytes]]:
     """Yield the messages of a loader's minibatches up to a position; None has no end."""
     while end is None or loader.position < end:
-        messages = _messages(response, loader, loader.next_minibatch(stop=stop))
+        minibatch, statistics = loader.next_minibatch(stop=stop), loader.statistics()
+        meter.look(statistics)
+        messages = minibatch_messages(response, minibatch, loader.position, statistics=to_document(statistics))
         yield from _groups(messages)
-        del messages  # with it goes the last hold on the loader's buffer
-
-
-def _messages(response: type[Message], loader: Loader, minibatch: Minibatch) -> Iterator[bytes]:
-    return minibatch_messages(response, minibatch, loader.position, statistics=to_document(loader.statistics()))
+        del minibatch, messages  # with them goes the last hold on the loader's buffer
 
 
 def _groups(messages: Iterator[bytes]) -> Iterator[list[bytes]]:

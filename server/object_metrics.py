@@ -61,8 +61,8 @@ class ObjectMetrics:
         self._version.labels(kind, name).set(usage.version or 0)
         for owner in {*before.memory, *usage.memory}:
             self._memory.labels(kind, name, owner).set(usage.memory.get(owner, 0))
-        self.device_read(kind, name, _growth(before.reads, usage.reads), _growth(before.read_bytes, usage.read_bytes))
-        self.looked_up(kind, name, {tier: _growth(before.lookups.get(tier, 0), n) for tier, n in usage.lookups.items()})
+        self.device_read(kind, name, growth(before.reads, usage.reads), growth(before.read_bytes, usage.read_bytes))
+        self.looked_up(kind, name, {tier: growth(before.lookups.get(tier, 0), n) for tier, n in usage.lookups.items()})
 
     def _forget(self, dropped: ObjectUsage) -> None:
         """Counters stay, as Prometheus expects; where files are shared among processes nothing could be removed."""
@@ -74,6 +74,6 @@ class ObjectMetrics:
             self._memory.labels(*labels, owner).set(0)
 
 
-def _growth(before: int, now: int) -> int:
+def growth(before: int, now: int) -> int:
     """What was counted in between; a lower number comes from an object that was opened anew."""
     return now - before if now >= before else now

@@ -40,7 +40,7 @@ class ServerProcess:
         """Open the root and bind the port. Raises InvalidArgument, Unavailable when the port is taken."""
         self.settings = settings
         self.metrics = ServerMetrics()
-        self.engine = Engine(settings)
+        self.engine = Engine(settings, metrics=self.metrics)
         self._server = grpc.aio.server(options=_options(settings), maximum_concurrent_rpcs=_most_calls(settings.limits))
         folder = settings.path / SERVICE_FOLDER
         uploads = Uploads(folder / "uploads", settings.jobs)

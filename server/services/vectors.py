@@ -25,6 +25,7 @@ class VectorService:
         queries = queries_of(request, self._settings.limits)
         batching = self._settings.batching
         if request.exact or request.separate_reads or not batching.enabled or len(queries) > batching.max_queries:
+            self._engine.metrics.batch(len(queries), 1)
             return await call.run(self._searcher.alone, request, queries, call.stop)
         return await self._batcher.ask(search_key(request, queries), queries, len(queries), call.stop)
 

@@ -5,7 +5,9 @@ import pytest
 
 import outcrop
 from outcrop.embedded import Database
-from outcrop.gnn_loader import OnlineOptions
+from outcrop.gnn_loader import OnlineOptions, OnlineStatistics
+from outcrop.server.loader_meter import LoaderMeter
+from outcrop.server.metrics import ServerMetrics
 from outcrop.server.object_usage import collection_usage, features_usage, online_lookups, planned_lookups, stored_usage
 
 
@@ -77,3 +79,27 @@ def test_online_loaders_tell_which_tier_held_their_rows(database: Database) -> N
 
     assert sum(lookups.values()) >= rows  # the loader samples ahead
     assert set(lookups) == {"hot set", "cache", "victim buffer", "device"}
+
+
+def test_a_stream_tells_what_its_loader_has_done_since_the_last_look(database: Database) -> None:
+    metrics = ServerMetrics()
+    meter = LoaderMeter(metrics, "graphs", "g")
+
+    def counted(name: str, **labels: str) -> float:
+        return metrics.registry.get_sample_value(f"outcrop_{name}", {"kind": "graphs", "name": "g", **labels}) or 0
+
+    with database.online_loader(
+        graph="g", features="x", seeds=np.arange(200), fanouts=[3, 3], batch_size=50, options=OnlineOptions("64KiB")
+    ) as loader:
+        for _ in loader:
+            meter.look(loader.statistics())
+        last = loader.statistics()
+        meter.look(last)
+        meter.look(last)
+
+    assert counted("tier_lookups_total", tier="device") == online_lookups(last)["device"] > 0
+    assert (
+        counted("device_reads_total") == sum(each.master_reads + each.victim.reads for each in last.tiers.values()) > 0
+    )
+    meter.look(OnlineStatistics(0, {}, 0, 0, 0, 0, 0, 0, 0))
+    assert counted("tier_lookups_total", tier="device") == online_lookups(last)["device"]
