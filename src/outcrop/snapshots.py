@@ -27,7 +27,6 @@ from outcrop.store.snapshots import (
     Restoring,
     SnapshotArchive,
     SnapshotSource,
-    check_target,
     check_targets,
     restore_objects,
     verify_source,
@@ -43,6 +42,7 @@ from outcrop.types import (
     SnapshotObject,
     SnapshotReport,
     check_kind,
+    check_new_file,
 )
 
 # The name of a snapshot of the root, or where an archive lies: a path object, or text with a slash.
@@ -90,7 +90,7 @@ def verify_snapshot(connection: Connection, source: Source, memory_bytes: int) -
 def export_snapshot(connection: Connection, name: str, path: str | os.PathLike[str]) -> Job[ArchiveInfo]:
     """See `Database.export_snapshot`."""
     target = Path(path).absolute()
-    check_target(target)
+    check_new_file(target)
     archive = SnapshotArchive(connection.root, name)
 
     def run(report: Callable[[Progress], None]) -> ArchiveInfo:

@@ -8,7 +8,7 @@ docs/formats/snapshot.md.
 
 from outcrop.store.format.snapshot_archive import ArchivedObject
 from outcrop.store.snapshots.archive import ArchiveFile, Extent, SnapshotArchive, SnapshotSource
-from outcrop.store.snapshots.export import check_target, write_archive
+from outcrop.store.snapshots.export import write_archive
 from outcrop.store.snapshots.restore import Restored, RestoredAs, Restoring, check_targets, restore_objects
 from outcrop.store.snapshots.verify import verify_source
 
@@ -21,7 +21,6 @@ __all__ = [
     "Restoring",
     "SnapshotArchive",
     "SnapshotSource",
-    "check_target",
     "check_targets",
     "restore_objects",
     "verify_source",

@@ -4,10 +4,10 @@ import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from outcrop.errors import AlreadyExists, NotFound
 from outcrop.store import os_calls
 from outcrop.store.snapshots.archive import SnapshotArchive
 from outcrop.store.snapshots.checked_file import CHUNK_BYTES
+from outcrop.types import check_new_file
 
 _SYNCED_BYTES = 64 << 20
 
@@ -19,7 +19,7 @@ def write_archive(archive: SnapshotArchive, path: Path, report: Callable[[float]
     report: called with the fraction that is done. Raises AlreadyExists, NotFound for a missing folder, CorruptFile for
     a snapshot that is damaged, StorageFailure.
     """
-    check_target(path)
+    check_new_file(path)
     partial = path.with_name(f"{path.name}.partial")
     descriptor = os_calls.reopen(partial, partial.stat().st_size) if partial.exists() else os_calls.create(partial)
     try:
@@ -36,17 +36,9 @@ def write_archive(archive: SnapshotArchive, path: Path, report: Callable[[float]
         os_calls.sync_data(descriptor, partial)
     finally:
         os.close(descriptor)
-    check_target(path)
+    check_new_file(path)
     os_calls.rename(partial, path)
     os_calls.sync_folder(path.parent)
-
-
-def check_target(path: Path) -> None:
-    """Raise AlreadyExists or NotFound unless `path` can be made."""
-    if path.exists():
-        raise AlreadyExists(f"{path}: exists; an archive replaces nothing")
-    if not path.parent.is_dir():
-        raise NotFound(f"{path.parent}: no such folder")
 
 
 def _chunks(archive: SnapshotArchive) -> Iterator[tuple[int, bytes]]:

@@ -50,7 +50,7 @@ from outcrop.types.loading import (
 )
 from outcrop.types.manifest import FILE_ID_BYTES, LEASE_NAME, FileEntry, Manifest
 from outcrop.types.minibatch import Minibatch, SampledLayer
-from outcrop.types.names import FILE_KIND, KINDS, STORED_KINDS, check_file_kind, check_kind, check_name
+from outcrop.types.names import FILE_KIND, KINDS, STORED_KINDS, check_file_kind, check_kind, check_name, check_new_file
 from outcrop.types.plan import CurvePoints, PlanCost, PlanReport, StreamReport
 from outcrop.types.progress import Progress
 from outcrop.types.reports import PlanProblems, Problem, StoredReport, VerifyReport
@@ -157,6 +157,7 @@ __all__ = [
     "check_k",
     "check_kind",
     "check_name",
+    "check_new_file",
     "check_source",
     "check_strings",
     "checked_ids",

@@ -1,8 +1,9 @@
 """Names that become keys and paths: kinds, objects, jobs, files. None can leave its folder."""
 
 import re
+from pathlib import Path
 
-from outcrop.errors import InvalidArgument
+from outcrop.errors import AlreadyExists, InvalidArgument, NotFound
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 FILE_KIND = re.compile(r"[a-z][a-z0-9_-]{0,15}")
@@ -36,3 +37,11 @@ def check_file_kind(kind: str) -> None:
     """Raise InvalidArgument unless `kind` can be that of a block file: 1 to 16 of a-z, 0-9, - and _, first a letter."""
     if not FILE_KIND.fullmatch(kind):
         raise InvalidArgument(f"kind of a block file: expected 1 to 16 of a-z 0-9 _ -, letter first; found {kind!r}")
+
+
+def check_new_file(path: Path) -> None:
+    """Raise AlreadyExists or NotFound unless a snapshot's archive can be made at `path`."""
+    if path.exists():
+        raise AlreadyExists(f"{path}: exists; an archive replaces nothing")
+    if not path.parent.is_dir():
+        raise NotFound(f"{path.parent}: no such folder")
