@@ -2,7 +2,7 @@
 
 import { age } from "./numbers.js";
 
-const WIDTH = 560, HEIGHT = 190, LEFT = 62, RIGHT = 10, TOP = 8, BOTTOM = 22;
+const WIDTH = 560, HEIGHT = 190, LEFT = 74, RIGHT = 10, TOP = 8, BOTTOM = 22;
 
 export function element(name, attributes = {}, ...children) {
   return filled(document.createElement(name), attributes, children);
@@ -19,9 +19,9 @@ function filled(node, attributes, children) {
 }
 
 export class LineChart {
-  // series: [{name, of}], of: sample -> number, or null where nothing was measured. format: number -> text.
-  constructor(title, series, format, spanSeconds) {
-    Object.assign(this, { title, series, format, spanSeconds, samples: [], pointed: null });
+  // series: [{name, of}], of: sample -> number, or null where nothing was measured. format: number -> text, in steps of `unit`.
+  constructor(title, series, format, spanSeconds, unit = 1000) {
+    Object.assign(this, { title, series, format, spanSeconds, unit, samples: [], pointed: null });
     this.plot = svg("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, role: "img", preserveAspectRatio: "none" });
     this.legend = element("ul", { class: "legend" });
     this.node = element("section", { class: "card chart" }, element("h2", {}, title), this.plot, this.legend);
@@ -56,7 +56,7 @@ export class LineChart {
     const width = this.width();
     const [end, span] = [this.samples.at(-1)?.unix ?? 0, this.span()];
     const x = (unix) => LEFT + (1 - (end - unix) / span) * (width - LEFT - RIGHT);
-    const top = niceTop(Math.max(0, ...this.samples.flatMap((sample) => this.series.map(({ of }) => of(sample) ?? 0))));
+    const top = niceTop(Math.max(0, ...this.samples.flatMap((sample) => this.series.map(({ of }) => of(sample) ?? 0))), this.unit);
     const y = (value) => HEIGHT - BOTTOM - (value / top) * (HEIGHT - TOP - BOTTOM);
     const sample = this.chosen(x);
     this.plot.setAttribute("viewBox", `0 0 ${width} ${HEIGHT}`);
@@ -107,9 +107,10 @@ export class LineChart {
   }
 }
 
-// 1, 2 or 5 times a power of ten (of two for what counts in 1024s would be no better to read).
-function niceTop(value) {
+// 1, 2 or 5 times a power of ten of the largest unit: 50 MiB, not 47.7.
+function niceTop(value, unit) {
   if (!(value > 0)) return 1;
-  const power = 10 ** Math.floor(Math.log10(value));
+  const scale = value < unit ? 1 : unit ** Math.floor(Math.log(value) / Math.log(unit));
+  const power = scale * 10 ** Math.floor(Math.log10(value / scale));
   return [1, 2, 5, 10].find((factor) => factor * power >= value) * power;
 }

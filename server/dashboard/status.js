@@ -14,7 +14,7 @@ const charts = [
   new LineChart("Latency of calls", [0.5, 0.95, 0.99].map((share) => ({ name: `p${share * 100}`, of: (s) => s.latency[share] })), seconds, SPAN_SECONDS),
   new LineChart("Load", [{ name: "queries", of: (s) => s.queries }, { name: "calls", of: (s) => s.calls }, { name: "shed", of: (s) => s.shed }], rate(count), SPAN_SECONDS),
   new LineChart("Device reads", [{ name: "reads", of: (s) => s.reads }], rate(count), SPAN_SECONDS),
-  new LineChart("Bytes read", [{ name: "from the device", of: (s) => s.readBytes }], rate(bytes), SPAN_SECONDS),
+  new LineChart("Bytes read", [{ name: "from the device", of: (s) => s.readBytes }], rate(bytes), SPAN_SECONDS, 1024),
 ];
 
 function sampleOf(before, now) {
@@ -62,7 +62,7 @@ function showTiles(now, sample) {
     ["waiting", `${count(now.queue.calls)}`],
     ["queued", bytes(now.queue.bytes)],
     ["device reads", rate(count)(sample?.reads ?? null)],
-    ["held in memory", bytes(held)],
+    ["in memory", bytes(held)],
     ["resident", bytes(now.resident_bytes)],
   ];
   document.getElementById("tiles").replaceChildren(

@@ -1,19 +1,28 @@
 """The status page in a browser: charts move under load, and names are text whatever they contain."""
 
 import contextlib
+import re
+import socket
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from tests.requirements import required
+from tests.server.rpc import Rpc
+from tests.serving import serving
 
+import outcrop
+from outcrop.proto.tensors import to_tensor
 from outcrop.server.address import Address
 from outcrop.server.http_status import StatusServer
 from outcrop.server.metrics import ServerMetrics
 from outcrop.server.object_usage import ObjectUsage
+from outcrop.v1 import vector_pb2 as pb
 
 SCREENSHOTS = Path(__file__).parents[2] / "build" / "screenshots"
 FLAGS = [
@@ -135,37 +144,92 @@ def points(page: Any, title: str) -> int:
     return path.count(",")
 
 
+def number(text: str) -> float:
+    """Of `1,234/s` or `3.9 ms`."""
+    return float(re.sub(r"[^0-9.]", "", text))
+
+
 def tile(page: Any, name: str) -> str:
     text: str = page.locator(".tile", has=page.get_by_text(name, exact=True)).locator("strong").inner_text()
     return text
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_charts_move_under_load(page: Any, scheme: str) -> None:
-    page.emulate_media(color_scheme=scheme)
-    with Load() as load, showing(page, load):
-        wait_until(page, "document.querySelector('.chart path.series')?.getAttribute('d').split(',').length > 2")
-        first = {title: points(page, title) for title in ("Latency of calls", "Load", "Device reads", "Bytes read")}
-        page.wait_for_timeout(2500)
-        later = {title: points(page, title) for title in first}
+@pytest.fixture(scope="module")
+def loaded_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of the status page of a real server, at work on a few searches at a time."""
+    root = tmp_path_factory.mktemp("loaded") / "root"
+    vectors = np.random.default_rng(5).standard_normal((20_000, 32), np.float32)
+    with outcrop.connect(root, memory="4MiB", threads=1) as database:
+        database.create_collection("docs", dim=32).build(vectors, memory="64MiB").wait()
+        database.import_features("papers.x", vectors).wait()
+        database.create_collection("empty", dim=4)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        address = f"127.0.0.1:{listener.getsockname()[1]}"
+    metrics = {"listen": address, "dashboard": True}
+    stopping = threading.Event()
+    with serving(root, metrics=metrics, memory="4MiB") as server, ThreadPoolExecutor(4) as pool:
+        searching = [pool.submit(_search, server.address, vectors, stopping, turn) for turn in range(4)]
+        yield address
+        stopping.set()
+        assert all(done.result() > 0 for done in searching)
 
-        assert all(later[title] > first[title] for title in first)
-        assert tile(page, "queries").endswith("/s")
-        assert 40 < float(tile(page, "queries").split("/")[0].replace(",", "")) < 1000
-        assert tile(page, "p50").endswith("ms")
+
+def _search(address: str, vectors: Any, stopping: threading.Event, turn: int) -> int:
+    rng, done = np.random.default_rng(turn), 0
+    with Rpc(address) as rpc:
+        while not stopping.wait(0.005):
+            queries = vectors[rng.integers(0, len(vectors), 2)]
+            rpc.call(pb.SearchRequest(collection="docs", queries=to_tensor(queries), k=5, recall=0.9))
+            done += 1
+    return done
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_charts_of_a_server_move_under_load(page: Any, scheme: str, loaded_server: str) -> None:
+    titles = ("Latency of calls", "Load", "Device reads", "Bytes read")
+    page.emulate_media(color_scheme=scheme)
+    page.goto(f"http://{loaded_server}/")
+    wait_until(page, "document.querySelector('.chart path.series')?.getAttribute('d').split(',').length > 2")
+    first = {title: points(page, title) for title in titles}
+    page.wait_for_timeout(4000)
+    later = {title: points(page, title) for title in titles}
+
+    assert all(later[title] > first[title] for title in titles)
+    assert number(tile(page, "queries")) > 10
+    assert number(tile(page, "device reads")) > 10
+    assert tile(page, "p50").endswith("ms")
+    assert page.locator("#state").inner_text() == "serving"
+    rows = [row.split("\t")[:4] for row in page.locator("#objects tbody tr").all_inner_texts()]
+    assert rows == [
+        ["collections", "docs", "1", "20,000"],
+        ["collections", "empty", "–", "0"],
+        ["features", "papers.x", "1", "20,000"],
+    ]
+    assert page.locator(".bar").first.inner_text().startswith("collections / docs")
+    assert "VectorService/Search" in page.locator("#methods").inner_text()
+    screenshot(page, f"status-1280-{scheme}")
+    page.goto("about:blank")
+
+
+def test_numbers_are_rates_percentiles_and_shares(page: Any) -> None:
+    with Load() as load, showing(page, load):
+        page.wait_for_timeout(4500)
+
+        # 100 calls a second at most, each of 4 queries, of 1 to 7 ms.
+        assert 40 < number(tile(page, "queries")) <= 440
+        assert 2 < number(tile(page, "p50")) < 7
+        assert 5 < number(tile(page, "p99")) < 14
         assert tile(page, "in flight") == "1"
-        assert page.locator("#state").inner_text() == "serving"
+        assert tile(page, "in memory") == "64.0 MiB"
         assert "version 0.1.0" in page.locator("#server").inner_text()
         rows = page.locator("#objects tbody tr").all_inner_texts()
+        assert "75.0 %" in rows[0]
         assert [row.split("\t")[:4] for row in rows] == [
             ["collections", "docs", "3", "1.00 M"],
             ["features", "papers.x", "1", "2.00 M"],
             ["graphs", "papers", "–", "0"],
         ]
-        assert "75.0 %" in rows[0]
-        assert page.locator(".bar").count() == 2
         assert page.locator(".bar").first.inner_text().replace("\n", " ").startswith("collections / docs 60.0 MiB")
-        screenshot(page, f"status-1280-{scheme}")
 
 
 def test_a_narrow_window_shows_everything_without_scrolling_sideways(page: Any) -> None:
