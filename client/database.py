@@ -7,12 +7,13 @@ from typing import Any
 from outcrop.client.channel import Channel
 from outcrop.client.collection import Collection
 from outcrop.client.endpoint import Endpoint, parse_endpoint
+from outcrop.client.graph_database import GraphDatabase
 from outcrop.client.rpcs import collections
 from outcrop.client.snapshots import Snapshots
 from outcrop.types import CollectionInfo, CollectionSpec
 
 
-class Database(Snapshots):
+class Database(GraphDatabase, Snapshots):
     """A root folder that a server has open; `outcrop.connect("grpc://…")` returns one. A context manager; for several
     threads, also after a fork; may be pickled. Methods, results and errors are those of `outcrop.embedded.Database`."""
 

@@ -1,0 +1,135 @@
+"""The part of a database that is about graphs: tables, plans and loaders."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from outcrop.client.channel import Channel
+from outcrop.client.features import FeatureTable
+from outcrop.client.graph import Graph
+from outcrop.client.loader import FreshLoader, OnlineLoader
+from outcrop.client.plan import Plan
+from outcrop.client.rpcs import features as feature_rpcs
+from outcrop.client.rpcs import graphs, plans
+from outcrop.client.sequences import batches_per_epoch
+from outcrop.errors import InvalidArgument
+from outcrop.proto.sampling import to_spec
+from outcrop.types import EdgeSeeds, Fanouts, NodeSeeds, OnlineOptions, parse_budget, parse_bytes
+
+
+class GraphDatabase:
+    """Graphs, feature tables, plans and loaders of a server's root."""
+
+    _channel: Channel
+
+    def graph(self, name: str) -> Graph:
+        """Return the current version of a graph. Raises NotFound."""
+        return Graph(self._channel, self._channel.call(graphs.get(name)))
+
+    def graph_names(self) -> list[str]:
+        """Return the names of all graphs that the key may see, sorted; also of one whose first import has not ended."""
+        return self._channel.call(graphs.names())
+
+    def drop_graph(self, name: str) -> None:
+        """Remove a graph; calls under way end as they began. Raises NotFound."""
+        self._channel.call(graphs.drop(name))
+
+    def features(self, name: str) -> FeatureTable:
+        """Return the current version of a feature table. Raises NotFound."""
+        return FeatureTable(self._channel, self._channel.call(feature_rpcs.get(name)))
+
+    def feature_names(self) -> list[str]:
+        """Return the names of all feature tables that the key may see, sorted; also of one whose first import has not
+        ended."""
+        return self._channel.call(feature_rpcs.names())
+
+    def drop_features(self, name: str) -> None:
+        """Remove a feature table; calls under way end as they began. Raises NotFound."""
+        self._channel.call(feature_rpcs.drop(name))
+
+    def plan(self, name: str) -> Plan:
+        """Return the current version of a plan.
+
+        Raises NotFound, CorruptFile, and InvalidArgument when the graph or a table has changed since it was made.
+        """
+        found = self._channel.call(plans.get(name))
+        if found.stale:
+            raise InvalidArgument(found.stale)
+        return Plan(self._channel, found)
+
+    def plan_names(self) -> list[str]:
+        """Return the names of all plans that the key may see, sorted."""
+        return self._channel.call(plans.names())
+
+    def drop_plan(self, name: str) -> None:
+        """Remove a plan; streams of it end as they began. Raises NotFound."""
+        self._channel.call(plans.drop(name))
+
+    def online_loader(
+        self,
+        *,
+        graph: str,
+        features: str | Mapping[str, str],
+        seeds: Any,
+        fanouts: Fanouts,
+        options: OnlineOptions,
+        batch_size: int = 1024,
+        seed: int = 0,
+        shuffle: bool = True,
+        drop_last: bool = False,
+        **sampling: Any,
+    ) -> OnlineLoader:
+        """Return a loader that makes no plan: the server samples a few minibatches ahead.
+
+        options: memory, window and tiers of the server; its scratch file lies in its root, and it chooses threads and
+        reader. Others as `create_plan` has them. Raises InvalidArgument; NotFound and ResourceExhausted come with the
+        first minibatch.
+        """
+        batches = {"batch_size": batch_size, "seed": seed, "shuffle": shuffle, "drop_last": drop_last}
+        made_of = to_spec(graph, features, seeds, fanouts, batches, {"seed": seed, **sampling})
+        per_epoch = batches_per_epoch(num_seeds(seeds), batch_size, drop_last)
+        return OnlineLoader(self._channel, plans.online(made_of, options), per_epoch)
+
+    def fresh_loader(
+        self,
+        name: str,
+        *,
+        graph: str,
+        features: str | Mapping[str, str],
+        seeds: Any,
+        fanouts: Fanouts,
+        batch_size: int = 1024,
+        epochs: int | None = None,
+        seed: int = 0,
+        shuffle: bool = True,
+        drop_last: bool = False,
+        cache_memory: str | int = "256MiB",
+        pack_memory: str | int = "256MiB",
+        disk: str | int | None = None,
+        slots: int = 3,
+        **sampling: Any,
+    ) -> FreshLoader:
+        """Return a loader for which the server plans each epoch while the one before it trains.
+
+        name: of the plan, which is replaced from epoch to epoch and removed at the end; one loader at a time may have
+        it. Others as `outcrop.embedded.Database.fresh_loader` has them. Raises InvalidArgument; NotFound and
+        ResourceExhausted come with the first minibatch.
+        """
+        if epochs is not None and epochs < 1:
+            raise InvalidArgument(f"num_epochs: expected at least 1, or None, found {epochs}")
+        batches = {"batch_size": batch_size, "seed": seed, "shuffle": shuffle, "drop_last": drop_last}
+        request = plans.fresh(
+            name,
+            to_spec(graph, features, seeds, fanouts, batches, {"seed": seed, **sampling}),
+            epochs=epochs,
+            cache=parse_budget(cache_memory),
+            pack=parse_bytes(pack_memory),
+            disk=None if disk is None else parse_bytes(disk),
+            slots=slots,
+        )
+        per_epoch = batches_per_epoch(num_seeds(seeds), batch_size, drop_last)
+        return FreshLoader(self._channel, request, name, per_epoch, epochs)
+
+
+def num_seeds(seeds: Any) -> int:
+    """Return how many there are, of any form. Raises InvalidArgument."""
+    return len(seeds if isinstance(seeds, NodeSeeds | EdgeSeeds) else NodeSeeds(seeds))
