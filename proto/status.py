@@ -96,10 +96,18 @@ def to_error(code: grpc.StatusCode, text: str, trailing: Iterable[tuple[str, Any
     kind = _classes().get(info.reason) if info is not None else None
     if kind is None:
         kind = _CLASS.get(code, OutcropError)
-    if issubclass(kind, errors.StorageFailure) and info is not None and "errno" in info.metadata:
-        return kind(int(info.metadata["errno"]), text)
+    if info is not None and "errno" in info.metadata:
+        return error_of(kind.code, text, int(info.metadata["errno"]))
     if retry_seconds is not None and issubclass(kind, errors.Unavailable):
         return Overloaded(text, retry_seconds)
+    return kind(text)
+
+
+def error_of(code: str, text: str, number: int = 0) -> OutcropError:
+    """Return the error of a class, by its code. number: of the operating system, where it is one of its errors."""
+    kind = _classes().get(code, OutcropError)
+    if number and issubclass(kind, errors.StorageFailure):
+        return kind(number, text.removeprefix(f"[Errno {number}] "))  # which OSError puts in front itself
     return kind(text)
 
 

@@ -34,6 +34,7 @@ def test_the_errno_of_the_device_survives() -> None:
 
     assert isinstance(back, errors.StorageFailure)
     assert back.errno == 28
+    assert str(back) == str(error)
 
 
 def test_an_overloaded_server_says_when_to_try_again() -> None:
