@@ -44,16 +44,11 @@ class JobOutcome:
 
 
 class JobJournal:
-    """The folder of jobs: one folder each. What a method has done is durable when it returns. All raise
-    StorageFailure."""
+    """The folder of jobs: one folder each. What a method has done is durable when it returns. All raise StorageFailure.
+    `load` comes first."""
 
     def __init__(self, folder: Path) -> None:
-        """Make the folder where it is missing, and remove what a process left that died meanwhile."""
         self._folder = folder
-        os_calls.make_folder(folder)
-        os_calls.sync_folder(folder.parent)
-        for leftover in folder.glob(".*"):  # no job is called so
-            os_calls.remove_tree(leftover)
 
     def add(self, request: JobRequest, message: bytes) -> None:
         """Keep a new job. message: the request of the RPC, serialized."""
@@ -85,10 +80,15 @@ class JobJournal:
         return _read_request(self._folder / job_id)[1]
 
     def load(self) -> Iterator[tuple[JobRequest, bytes, JobOutcome]]:
-        """Yield all jobs, what they were asked, and what came of them.
+        """Yield all jobs, what they were asked, and what came of them; make the folder where it is missing.
 
-        One whose files are damaged has failed, and is of no kind: what it was about is not known.
+        What a process left that died while it added or removed one is removed. One whose files are damaged has failed,
+        and is of no kind: what it was about is not known.
         """
+        os_calls.make_folder(self._folder)
+        os_calls.sync_folder(self._folder.parent)
+        for leftover in self._folder.glob(".*"):  # no job is called so
+            os_calls.remove_tree(leftover)
         for folder in sorted(self._folder.iterdir()):
             try:
                 yield *_read_request(folder), _read_outcome(folder)

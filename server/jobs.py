@@ -21,6 +21,7 @@ name of the job and the uploads that it needs: they stay until it has succeeded,
 import asyncio
 import secrets
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -64,7 +65,7 @@ class Jobs:
     """All jobs of one root. Belongs to one event loop; the functions of jobs run in threads of their own."""
 
     def __init__(self, folder: Path, settings: JobSettings, uploads: Uploads) -> None:
-        """folder: where jobs are kept. Raises StorageFailure."""
+        """folder: where jobs are kept."""
         self.uploads = uploads
         self.settings = settings
         self._journal = JobJournal(folder)
@@ -87,6 +88,7 @@ class Jobs:
 
     async def start(self) -> None:
         """Take up what an earlier process has left unfinished. Raises StorageFailure."""
+        await self.uploads.start()
         for job in await self._in_thread(lambda: [self._restored(*stored) for stored in self._journal.load()]):
             self._jobs[job.request.id] = job
             self._last_number = max(self._last_number, job.request.number)
@@ -96,6 +98,10 @@ class Jobs:
                 self._enqueue(job)
         self._begin_some()
         self._sweeping = asyncio.get_running_loop().create_task(self._sweep_regularly())
+
+    def counts(self) -> dict[str, int]:
+        """Return how many jobs there are in each state."""
+        return dict(Counter("running" if job.work else job.outcome.state for job in self._jobs.values()))
 
     async def stop(self) -> None:
         """Stop the jobs at work; they go on when a server is started again. Watchers get Unavailable."""

@@ -45,14 +45,21 @@ _PATIENCE_SECONDS = 5.0
 
 
 class Uploads:
-    """All uploads of one root. Belongs to one event loop, but for `get`."""
+    """All uploads of one root. Belongs to one event loop, but for `get`. `start` comes first."""
 
     def __init__(self, folder: Path, settings: JobSettings) -> None:
-        """Load what is there; damaged ones are removed, and clients begin them anew. Raises StorageFailure."""
         self._folder, self._settings = folder, settings
-        os_calls.make_folder(folder)
         self._changing = asyncio.Lock()
-        self._uploads = {(upload.owner, upload.id): upload for upload in load_uploads(folder)}
+        self._uploads: dict[tuple[str, str], StagedUpload] = {}
+
+    async def start(self) -> None:
+        """Load what is there; damaged ones are removed, and clients begin them anew. Raises StorageFailure."""
+
+        def load() -> None:
+            os_calls.make_folder(self._folder)
+            self._uploads = {(upload.owner, upload.id): upload for upload in load_uploads(self._folder)}
+
+        await in_thread(load)
 
     def get(self, upload_id: str, owner: str) -> Upload:
         """Return what is there of an upload, for reading; any thread. Raises NotFound."""

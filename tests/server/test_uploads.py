@@ -24,8 +24,10 @@ def seed():
     return seed
 
 
-def opened(path, **settings):
-    return Uploads(path, Settings(**settings))
+async def opened(path, **settings):
+    uploads = Uploads(path, Settings(**settings))
+    await uploads.start()
+    return uploads
 
 
 def chunk(array, data, upload="u", row=0, byte=0, dtype="float32", shape=()):
@@ -67,12 +69,12 @@ def test_what_was_uploaded_in_chunks_is_read_as_arrays(tmp_path, seed):
     }
 
     async def story():
-        uploads = opened(tmp_path)
+        uploads = await opened(tmp_path)
         mixed = [one for name, rows in wanted.items() for one in chunks_of(name, rows, rng.integers(1, 999, 20))]
         mixed.append(chunk("none", b"", dtype="uint8", shape=(4,)))
         answer = await uploads.append(stream(mixed), "me")
         assert received(answer) == {name: (len(rows), 0) for name, rows in wanted.items()}
-        for found in (uploads.get("u", "me"), opened(tmp_path).get("u", "me")):
+        for found in (uploads.get("u", "me"), (await opened(tmp_path)).get("u", "me")):
             for name, rows in wanted.items():
                 array = found.array(name)
                 assert array.dtype == rows.dtype
@@ -87,7 +89,7 @@ def test_arrays_may_take_turns_in_a_stream(tmp_path):
     pairs = zip(chunks_of("a", a, [800]), chunks_of("b", b, [800]), strict=True)
 
     async def story():
-        uploads = opened(tmp_path)
+        uploads = await opened(tmp_path)
         await uploads.append(stream(one for pair in pairs for one in pair), "me")
         assert np.array_equal(uploads.get("u", "me").array("a"), a)
         assert np.array_equal(uploads.get("u", "me").array("b"), b)
@@ -101,14 +103,14 @@ def test_broken_streams_are_taken_up_where_the_server_says(tmp_path, seed, monke
     rows = rng.normal(size=(2000, 3))
 
     async def story():
-        uploads = opened(tmp_path)
+        uploads = await opened(tmp_path)
         start, breaks = 0, 0
         while start < rows.nbytes:
             parts = list(chunks_of("x", rows, rng.integers(1, 700, 50), start=start))[: rng.integers(1, 40)]
             with pytest.raises(asyncio.CancelledError):
                 await uploads.append(stream(parts, breaks=True), "me")
             if breaks % 3 == 0:
-                uploads = opened(tmp_path)  # and the server died
+                uploads = await opened(tmp_path)  # and the server died
             [at] = await uploads.arrays("u", "me")
             start = at.num_rows * rows[0].nbytes + at.partial_bytes
             breaks += 1
@@ -121,12 +123,12 @@ def test_a_killed_server_has_what_it_acknowledged(tmp_path):
     rows = np.arange(100, dtype=np.int32)
 
     async def story():
-        uploads = opened(tmp_path)
+        uploads = await opened(tmp_path)
         await uploads.append(stream(chunks_of("x", rows[:60], [100])), "me")
         [folder] = tmp_path.iterdir()
         with (folder / "0000.rows").open("ab") as file:
             file.write(b"never acknowledged")
-        again = opened(tmp_path)
+        again = await opened(tmp_path)
         assert received(await again.arrays("u", "me")) == {"x": (60, 0)}
         await again.append(stream(chunks_of("x", rows, [64], start=240)), "me")
         assert np.array_equal(again.get("u", "me").array("x"), rows)
@@ -154,7 +156,7 @@ def test_a_killed_server_has_what_it_acknowledged(tmp_path):
 )
 def test_wrong_chunks_are_refused_and_what_came_before_is_kept(tmp_path, wrong, said):
     async def story():
-        uploads = opened(tmp_path)
+        uploads = await opened(tmp_path)
         with pytest.raises(InvalidArgument, match=said):
             await uploads.append(stream([chunk("x", b"123456"), wrong]), "me")
         assert received(await uploads.arrays("u", "me")) == {"x": (1, 2)}
@@ -169,7 +171,7 @@ def test_wrong_chunks_are_refused_and_what_came_before_is_kept(tmp_path, wrong, 
 @pytest.mark.parametrize("upload_id", ["", "../u", ".u", "a/b", "u" * 65, "u\0", "ü"])
 def test_ids_cannot_leave_the_folder(tmp_path, upload_id):
     async def story():
-        uploads = opened(tmp_path)
+        uploads = await opened(tmp_path)
         with pytest.raises(InvalidArgument, match="upload_id"):
             await uploads.append(stream([chunk("x", b"1234", upload=upload_id)]), "me")
         assert list(tmp_path.iterdir()) == []
@@ -181,9 +183,9 @@ def test_an_array_may_have_any_name(tmp_path):
     names = ["../../x", "/etc/passwd", "a b\n\0ü", "."]
 
     async def story():
-        uploads = opened(tmp_path)
+        uploads = await opened(tmp_path)
         await uploads.append(stream(chunk(name, b"1234") for name in names), "me")
-        assert sorted(opened(tmp_path).get("u", "me").arrays) == sorted(names)
+        assert sorted((await opened(tmp_path)).get("u", "me").arrays) == sorted(names)
         [folder] = tmp_path.iterdir()
         assert sorted(entry.name for entry in folder.iterdir()) == [f"{n:04d}.rows" for n in range(4)] + ["upload"]
         assert all(entry.stat().st_mode & 0o077 == 0 for entry in folder.iterdir())
@@ -193,7 +195,7 @@ def test_an_array_may_have_any_name(tmp_path):
 
 def test_an_upload_is_its_owners_alone(tmp_path):
     async def story():
-        uploads = opened(tmp_path)
+        uploads = await opened(tmp_path)
         await uploads.append(stream([chunk("x", b"1234")]), "alice")
         await uploads.append(stream([chunk("x", b"12345678")]), "bob")
         assert received(await uploads.arrays("u", "alice")) == {"x": (1, 0)}
@@ -203,14 +205,14 @@ def test_an_upload_is_its_owners_alone(tmp_path):
         with pytest.raises(NotFound):
             await uploads.remove("u", "eve")
         await uploads.remove("u", "alice")
-        assert received(await opened(tmp_path).arrays("u", "bob")) == {"x": (2, 0)}
+        assert received(await (await opened(tmp_path)).arrays("u", "bob")) == {"x": (2, 0)}
 
     asyncio.run(story())
 
 
 def test_what_a_job_needs_stays_as_it_is(tmp_path):
     async def story():
-        uploads = opened(tmp_path, upload_expires_seconds=0.001)
+        uploads = await opened(tmp_path, upload_expires_seconds=0.001)
         await uploads.append(stream([chunk("x", b"1234")]), "me")
         uploads.hold(["u"], "me")
         with pytest.raises(Unavailable, match="a job is using it"):
@@ -238,7 +240,7 @@ def test_two_streams_do_not_append_to_one_array(tmp_path, monkeypatch):
         await let_go.wait()
 
     async def story():
-        uploads = opened(tmp_path)
+        uploads = await opened(tmp_path)
         first = asyncio.create_task(uploads.append(slow(), "me"))
         await asyncio.sleep(0.05)
         with pytest.raises(Unavailable, match="another stream"):
@@ -255,7 +257,7 @@ def test_two_streams_do_not_append_to_one_array(tmp_path, monkeypatch):
 
 def test_disk_for_uploads_is_bounded(tmp_path):
     async def story():
-        uploads = opened(tmp_path, upload_bytes=10)
+        uploads = await opened(tmp_path, upload_bytes=10)
         await uploads.append(stream([chunk("x", b"12345678")]), "me")
         with pytest.raises(ResourceExhausted, match="8 bytes wait to be used, and at most 10 may"):
             await uploads.append(stream([chunk("x", b"1234", upload="v")]), "you")
@@ -272,11 +274,11 @@ def test_nothing_is_acknowledged_that_is_not_durable(tmp_path, step):
             raise OSError(28, "No space left on device")
 
     async def story():
-        uploads = opened(tmp_path)
+        uploads = await opened(tmp_path)
         await uploads.append(stream([chunk("x", b"1234")]), "me")
         with os_calls.intercepted(refuse), pytest.raises(StorageFailure, match="No space left"):
             await uploads.append(stream([chunk("x", b"5678", row=1)]), "me")
-        for after in (uploads, opened(tmp_path)):
+        for after in (uploads, await opened(tmp_path)):
             assert received(await after.arrays("u", "me")) == {"x": (1, 0)}
         await uploads.append(stream([chunk("x", b"abcd", row=1)]), "me")
         assert uploads.get("u", "me").array("x").tobytes() == b"1234abcd"
@@ -288,7 +290,7 @@ def test_a_full_disk_ends_the_stream_and_keeps_what_it_took(tmp_path, monkeypatc
     """A file that takes 6 bytes more, as a device does that fills up."""
 
     async def story():
-        uploads = opened(tmp_path)
+        uploads = await opened(tmp_path)
         await uploads.append(stream([chunk("x", b"1234")]), "me")
         real, left = os.write, 6
 
@@ -325,7 +327,7 @@ def test_a_full_disk_ends_the_stream_and_keeps_what_it_took(tmp_path, monkeypatc
 
 def test_damaged_uploads_are_removed_at_start(tmp_path):
     async def story():
-        uploads = opened(tmp_path)
+        uploads = await opened(tmp_path)
         for name in ("cut", "gone", "good", "line"):
             await uploads.append(stream([chunk("x", b"12345678", upload=name)]), "me")
         folders = {folder.name.partition(".")[2]: folder for folder in tmp_path.iterdir()}
@@ -333,7 +335,7 @@ def test_damaged_uploads_are_removed_at_start(tmp_path):
         (folders["gone"] / "0000.rows").unlink()
         (folders["line"] / "upload").write_bytes(b"00000000 {}\n")
         (tmp_path / f".{folders['good'].name}").mkdir()
-        again = opened(tmp_path)
+        again = await opened(tmp_path)
         assert list(tmp_path.iterdir()) == [folders["good"]]
         assert len(again.get("good", "me").array("x")) == 2
 
@@ -346,7 +348,7 @@ def test_texts_are_read_by_their_offsets(tmp_path):
     ends = np.cumsum([0, *(len(text.encode()) for text in texts)])
 
     async def story():
-        uploads = opened(tmp_path)
+        uploads = await opened(tmp_path)
         parts = [chunk("id_bytes", data, dtype="uint8"), chunk("id_offsets", ends.tobytes(), dtype="int64")]
         await uploads.append(stream(parts), "me")
         assert uploads.get("u", "me").texts("id") == texts
