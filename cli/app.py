@@ -18,6 +18,7 @@ from outcrop.cli.inspect import inspect
 from outcrop.cli.key import group as key
 from outcrop.cli.plan import group as plan
 from outcrop.cli.search import search
+from outcrop.cli.serve import serve_command
 from outcrop.cli.snapshot import group as snapshot
 from outcrop.cli.train import train
 from outcrop.cli.verify import verify
@@ -64,6 +65,7 @@ app.add_typer(features, name="features", help="Import rows of features, look at 
 app.add_typer(plan, name="plan", help="Sample minibatches ahead and pack their rows; look at plans.")
 add_command(app, train)
 app.add_typer(snapshot, name="snapshot", help="Keep what is there now; write it to a file; bring it back.")
+add_command(app, serve_command, name="serve")
 app.add_typer(dataset, name="dataset", help="Make, convert, look at and fetch files of vectors; make graphs.")
 app.add_typer(key, name="key", help="Make, list and revoke the API keys of a server.")
 

@@ -62,10 +62,12 @@ class Options:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """What every command is given: the root folder, and where to write. The folder need not exist."""
+    """What every command is given: the root folder, and where to write. The folder need not exist. path_is_default:
+    nobody has named it."""
 
     path: Path
     output: Output
+    path_is_default: bool = False
 
 
 def _default_path(default: Path) -> Path:
@@ -102,7 +104,8 @@ def add_command(
         options = (ctx.obj or Options()).merged(Options(path, as_json, quiet, verbose))
         output = Output(as_json=options.as_json, quiet=options.quiet, verbose=options.verbose)
         try:
-            function(Run(options.path or _default_path(default_path), output), **arguments)
+            unnamed = options.path is None and not os.environ.get("OUTCROP_PATH")
+            function(Run(options.path or _default_path(default_path), output, unnamed), **arguments)
         except BrokenPipeError:
             raise  # the reader of our output left, as `| head` does; typer ends quietly
         except EXPECTED as error:

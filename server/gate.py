@@ -16,6 +16,7 @@ from outcrop.proto.status import status_code, text_of, trailing_metadata
 from outcrop.server.admission import Admission
 from outcrop.server.authentication import Authenticator
 from outcrop.server.call import Call
+from outcrop.server.doors import Doors
 from outcrop.server.identity import Identity
 from outcrop.server.metrics import ServerMetrics
 from outcrop.server.seen_call import SeenCall
@@ -25,6 +26,8 @@ from outcrop.stop import Stop
 from outcrop.v1 import access_pb2
 
 REQUEST_ID = "x-request-id"
+# The name in a certificate, as a process that was shown one tells it to the process that writes.
+CERTIFICATE = "x-outcrop-certificate-bin"
 _API_KEY = "x-api-key"
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
@@ -35,14 +38,22 @@ class Gate:
     """One for a process. For one event loop."""
 
     def __init__(
-        self, settings: ServerSettings, executor: Executor, metrics: ServerMetrics, tracing: Tracing | None = None
+        self,
+        settings: ServerSettings,
+        executor: Executor,
+        metrics: ServerMetrics,
+        tracing: Tracing | None = None,
+        doors: Doors | None = None,
+        trusts_readers: bool = False,
     ) -> None:
-        """executor: where calls do their work. tracing: None for none.
+        """executor: where calls do their work. tracing: None for none. doors: closed when the server stops; None: its
+        own. trusts_readers: calls come from processes of ours, which tell what certificate they were shown.
 
         Raises CorruptFile, UnsupportedFormat, StorageFailure of the keys.
         """
         self._limits, self._executor = settings.limits, executor
         self._metrics, self._tracing = metrics, tracing or Tracing()
+        self.doors, self._trusts_readers = doors or Doors(), trusts_readers
         self._authenticator = Authenticator(settings)
         self._shows_certificates = settings.tls.client_ca is not None
         self._admission = Admission(settings.limits, metrics)
@@ -54,15 +65,16 @@ class Gate:
         What is raised within the block becomes the status.
         """
         metadata: Mapping[str, Any] = dict(context.invocation_metadata() or ())
-        request_id = _request_id(metadata)
+        request_id = request_id_of(metadata)
         stop = Stop(self._seconds(method, context))
         with self._seen(method, request_id, num_bytes, metadata) as seen:
             try:
-                seen.caller = self._identity(metadata, context)
-                call = Call(method, request_id, seen.caller, stop, self._executor, seen.meter)
-                call.check_role()
-                async with self._place(method, num_bytes, stop):
-                    yield call
+                with self.doors.entered():
+                    seen.caller = self._identity(metadata, context)
+                    call = Call(method, request_id, seen.caller, stop, self._executor, seen.meter)
+                    call.check_role()
+                    async with self._place(method, num_bytes, stop):
+                        yield call
             except OutcropError as error:
                 seen.error, seen.code = error, status_code(error)
                 await _abort(context, error, request_id)
@@ -96,7 +108,13 @@ class Gate:
         authorization = metadata.get("authorization")
         if authorization is None and _API_KEY in metadata:
             authorization = f"Bearer {metadata[_API_KEY]}"
-        return self._authenticator.identify(authorization, _common_name(context) if self._shows_certificates else None)
+        return self._authenticator.identify(authorization, self._common_name(metadata, context))
+
+    def _common_name(self, metadata: Mapping[str, Any], context: Context) -> str | None:
+        if self._trusts_readers:
+            name = metadata.get(CERTIFICATE)
+            return None if name is None else name.decode(errors="replace")
+        return common_name(context) if self._shows_certificates else None
 
     def _place(self, method: Method, num_bytes: int, stop: Stop) -> "contextlib.AbstractAsyncContextManager[None]":
         if method.role == access_pb2.ROLE_ADMIN:
@@ -114,13 +132,14 @@ class Gate:
         return min(max(stated, 0.0), self._limits.longest_deadline_seconds)
 
 
-def _request_id(metadata: Mapping[str, Any]) -> str:
+def request_id_of(metadata: Mapping[str, Any]) -> str:
+    """Return the id that the caller gave, or a new one."""
     given = metadata.get(REQUEST_ID, "")
     return given if isinstance(given, str) and _REQUEST_ID.fullmatch(given) else secrets.token_hex(8)
 
 
-def _common_name(context: Context) -> str | None:
-    """Of the certificate that the client has shown and TLS has checked."""
+def common_name(context: Context) -> str | None:
+    """Return the name in the certificate that the client has shown and TLS has checked; None without one."""
     found = context.auth_context()
     names = found.get("x509_common_name") or found.get("x509_subject_alternative_name") or ()
     return next((name.decode(errors="replace") for name in names), None)

@@ -17,6 +17,7 @@ from outcrop.errors import InvalidArgument
 from outcrop.proto.chunks import Chunk, has_data, parse_chunk, serialize_chunk
 from outcrop.proto.methods import Method, methods
 from outcrop.server.call import Call
+from outcrop.server.forward import Forward
 from outcrop.server.gate import Context, Gate
 
 # From here on parsing takes longer than a change of threads.
@@ -26,13 +27,14 @@ _LARGE_REQUEST_BYTES = 256 << 10
 class Handlers(grpc.GenericRpcHandler):
     """All RPCs of some services. `grpc.aio.Server.add_generic_rpc_handlers` takes it."""
 
-    def __init__(self, services: Sequence[object], gate: Gate) -> None:
+    def __init__(self, services: Sequence[object], gate: Gate, forward: Forward | None = None) -> None:
         """services: objects whose class is called as the service, with a coroutine (or async generator) for each RPC.
+        forward: where another process writes, the way to it.
 
         A coroutine returns the response, or its bytes where a thread has serialized it. Raises AttributeError where a
         service lacks an RPC.
         """
-        self._gate = gate
+        self._gate, self._forward = gate, forward
         self._by_path = dict(self._all(services))
 
     def service(self, handler_call_details: grpc.HandlerCallDetails) -> "grpc.RpcMethodHandler[Any, Any] | None":
@@ -46,6 +48,8 @@ class Handlers(grpc.GenericRpcHandler):
                 yield method.path, self._handler(method, getattr(by_name[method.service], snake_case(method.name)))
 
     def _handler(self, method: Method, work: Any) -> "grpc.RpcMethodHandler[Any, Any]":
+        if method.writes and self._forward is not None:
+            return self._forward.handler(method)
         if method.client_streaming:
 
             async def collect(requests: AsyncIterator[bytes], context: Context) -> bytes:

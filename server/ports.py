@@ -27,6 +27,13 @@ def bind(server: grpc.aio.Server, settings: ServerSettings) -> int:
         ) from error
 
 
+def bind_socket(server: grpc.aio.Server, path: Path) -> None:
+    """Bind a unix socket that only this user reaches; it lies in a folder of the user's own."""
+    path.unlink(missing_ok=True)  # of a process that was killed
+    server.add_insecure_port(f"unix:{path}")
+    path.chmod(0o600)
+
+
 def _credentials(tls: Tls) -> grpc.ServerCredentials:
     assert tls.cert is not None
     assert tls.key is not None
