@@ -171,7 +171,9 @@ class ServerSettings(BaseSettings):
     threads: int | None = Field(
         default=None, ge=1, le=1024, description="Of the engine in one process [default: all cores]."
     )
-    memory: Bytes = Field(default=1 << 30, description="What all opened objects of one process may hold together.")
+    memory: Bytes = Field(
+        default=1 << 30, description="Of each open collection; once more of all graphs, tables and loaders."
+    )
     reader: Literal["auto", "io_uring", "pread", "memory"] = Field(default="auto", description="How files are read.")
     keys: Path | None = Field(default=None, description=f"File of API keys [default: {KEYS_FILE} below path].")
     insecure: bool = Field(default=False, description="Serve other machines without asking who they are.")
