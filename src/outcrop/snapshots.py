@@ -189,6 +189,7 @@ def _made_from(
         return frozenset()
     try:
         origins = plan_origins(archived.manifest.properties)
+        with_origins(archived.manifest.properties, lambda key: None)
     except (KeyError, TypeError, AttributeError) as error:
         raise CorruptFile(f"{archived.title}: its properties do not say what it was made from") from error
     for kind, name, object_id, version in origins:
