@@ -12,6 +12,7 @@ What is small and hot (centroids, hot features) stays in memory; posting lists a
 import os
 from typing import TYPE_CHECKING
 
+from outcrop.stop import Stop
 from outcrop.types import Neighbors, Progress, SearchUsage
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-__all__ = ["Neighbors", "Progress", "SearchUsage", "connect", "connect_async"]
+__all__ = ["Neighbors", "Progress", "SearchUsage", "Stop", "connect", "connect_async"]
 
 
 def connect(

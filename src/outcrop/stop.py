@@ -1,6 +1,6 @@
 """Ending a call early: when its time is over, or when nobody waits for its answer any more.
 
-stop = Stop(timeout=0.5)
+stop = outcrop.Stop(timeout=0.5)
 threading.Timer(0.1, stop.set).start()
 collection.search(queries, stop=stop)  # raises Cancelled after 0.1 s, DeadlineExceeded after 0.5 s
 """
