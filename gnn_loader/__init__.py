@@ -8,16 +8,7 @@ from outcrop.gnn_loader.codecs import CODECS, RowCodec
 from outcrop.gnn_loader.features import FeatureTable
 from outcrop.gnn_loader.fresh import FreshLoader, FreshSource
 from outcrop.gnn_loader.graph import Graph
-from outcrop.gnn_loader.imports.sources import (
-    ArrayEdges,
-    ArrayRows,
-    CscEdgeArrays,
-    GraphArrays,
-    as_graph_source,
-    as_row_source,
-    homogeneous,
-    source_identity,
-)
+from outcrop.gnn_loader.imports.identity import source_identity
 from outcrop.gnn_loader.loader import PlannedLoader
 from outcrop.gnn_loader.online import OnlineLoader
 from outcrop.gnn_loader.plan import Plan
@@ -29,11 +20,15 @@ from outcrop.gnn_loader.sampler import NeighborSampler
 from outcrop.gnn_loader.seeds import SeedBatches
 from outcrop.gnn_loader.topology import ArrayGraph
 from outcrop.types import (
+    ArrayEdges,
+    ArrayRows,
+    CscEdgeArrays,
     EdgeSeeds,
     EdgeStatistics,
     FeatureStatistics,
     FreshEpoch,
     FreshStatistics,
+    GraphArrays,
     GraphStatistics,
     LoaderStatistics,
     Minibatch,
@@ -46,6 +41,9 @@ from outcrop.types import (
     SamplerOptions,
     SamplerStatistics,
     StreamCounts,
+    as_graph_source,
+    as_row_source,
+    homogeneous,
 )
 
 __all__ = [

@@ -12,7 +12,7 @@ from pathlib import Path
 from outcrop.errors import Cancelled, InvalidArgument
 from outcrop.gnn_loader.codecs import RowCodec, make_codec
 from outcrop.gnn_loader.features import ROWS
-from outcrop.gnn_loader.imports.sources import MOST_NODES
+from outcrop.gnn_loader.imports.identity import MOST_NODES
 from outcrop.store import BlockWriter, FileEntry, Manifest, VersionWriter
 from outcrop.types import AnyArray, Progress, RowSource, UInt8Array, row_ranges
 

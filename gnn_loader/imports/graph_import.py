@@ -16,7 +16,7 @@ from outcrop.gnn_loader.imports.csc_source import csc_shape, sorted_csc
 from outcrop.gnn_loader.imports.edge_columns import Edges, EdgeShape, extras_of
 from outcrop.gnn_loader.imports.edge_files import EdgeFiles
 from outcrop.gnn_loader.imports.edge_sort import EdgeSort
-from outcrop.gnn_loader.imports.sources import MOST_NODES
+from outcrop.gnn_loader.imports.identity import MOST_NODES
 from outcrop.store import BlockWriter, FileEntry, Manifest, VersionWriter
 from outcrop.types import CooEdges, CscEdges, EdgeSource, EdgeType, GraphSource, Progress, row_ranges
 

@@ -10,8 +10,7 @@ from tests.gnn_loader.test_sampler import same
 
 from outcrop.embedded import Database
 from outcrop.errors import Cancelled, CorruptFile, DeadlineExceeded, InvalidArgument
-from outcrop.gnn_loader import ArrayGraph, NeighborSampler, NodeSeeds
-from outcrop.gnn_loader.imports.sources import CscEdgeArrays, GraphArrays
+from outcrop.gnn_loader import ArrayGraph, CscEdgeArrays, GraphArrays, NeighborSampler, NodeSeeds
 from outcrop.stop import Stop
 
 

@@ -7,8 +7,7 @@ from tests.gnn_loader.adapters.graphs import communities, papers
 
 import outcrop
 from outcrop.embedded import Database
-from outcrop.gnn_loader import GraphArrays
-from outcrop.gnn_loader.imports.sources import CscEdgeArrays
+from outcrop.gnn_loader import CscEdgeArrays, GraphArrays
 from outcrop.gnn_loader.topology import ArrayGraph
 from outcrop.types import AnyArray, Minibatch
 

@@ -66,6 +66,16 @@ from outcrop.types.snapshots import (
     SnapshotObject,
     SnapshotReport,
 )
+from outcrop.types.sources import (
+    ArrayEdges,
+    ArrayRows,
+    CscEdgeArrays,
+    GraphArrays,
+    VectorRows,
+    as_graph_source,
+    as_row_source,
+    homogeneous,
+)
 from outcrop.types.storage import MemoryStatistics, ReaderStatistics
 from outcrop.types.tiers import TierStatistics, VictimStatistics
 from outcrop.types.vectors import ArraySource, as_vector_source, check_source, check_strings, checked_ids
@@ -86,6 +96,8 @@ __all__ = [
     "STORED_KINDS",
     "AnyArray",
     "ArchiveInfo",
+    "ArrayEdges",
+    "ArrayRows",
     "ArraySource",
     "BuildOptions",
     "CollectionInfo",
@@ -93,6 +105,7 @@ __all__ = [
     "CollectionStatistics",
     "CooEdges",
     "CscArrays",
+    "CscEdgeArrays",
     "CscEdges",
     "CurvePoints",
     "DeviceModel",
@@ -108,6 +121,7 @@ __all__ = [
     "Float32Array",
     "FreshEpoch",
     "FreshStatistics",
+    "GraphArrays",
     "GraphSource",
     "GraphStatistics",
     "IndexStatistics",
@@ -149,10 +163,13 @@ __all__ = [
     "UInt8Array",
     "UInt32Array",
     "UInt64Array",
+    "VectorRows",
     "VectorSource",
     "VerifyReport",
     "VictimStatistics",
     "as_float32",
+    "as_graph_source",
+    "as_row_source",
     "as_vector_source",
     "check_count",
     "check_file_kind",
@@ -164,6 +181,7 @@ __all__ = [
     "check_strings",
     "checked_ids",
     "format_bytes",
+    "homogeneous",
     "parse_budget",
     "parse_bytes",
     "row_ids",

@@ -1,35 +1,17 @@
 """What may be imported: arrays in memory, memory maps, and whatever reads files and offers the same protocols."""
 
-import hashlib
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
-from outcrop import native
 from outcrop.errors import InvalidArgument
-from outcrop.types import (
-    NODE,
-    NODE_TO_NODE,
-    AnyArray,
-    CscArrays,
-    EdgeBatch,
-    EdgeSource,
-    EdgeType,
-    GraphSource,
-    RowSource,
-    row_ranges,
-)
-
-# Most nodes of a type, edges' ends and rows of a table are counted in 32 bits; two values mean something else.
-MOST_NODES = (1 << 32) - 2
+from outcrop.types.arrays import AnyArray, row_ranges
+from outcrop.types.features import RowSource
+from outcrop.types.graph import NODE, NODE_TO_NODE, CscArrays, EdgeBatch, EdgeSource, EdgeType, GraphSource
 
 _BATCH_EDGES = 1 << 18
-# One checksum tells that an array in memory is still the same for this many bytes of it.
-_CHECKSUM_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,10 +43,6 @@ class ArrayRows:
     def read(self, start: int, stop: int) -> AnyArray:
         """Return rows [start, stop)."""
         return self.array[start:stop]
-
-    def identity(self) -> str | None:
-        """See `source_identity`."""
-        return _digest([self.logical_dtype, array_identity(self.array)])
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,10 +83,6 @@ class ArrayEdges:
                 None if self.edge_id is None else _integers("edge_id", self.edge_id[part]),
             )
 
-    def identity(self) -> str | None:
-        """See `source_identity`."""
-        return combined_identity("coo", self.src, self.dst, self.weight, self.time, self.edge_id)
-
 
 @dataclass(frozen=True, slots=True)
 class CscEdgeArrays:
@@ -129,10 +103,6 @@ class CscEdgeArrays:
     def csc(self) -> CscArrays:
         """Return the arrays."""
         return self.arrays
-
-    def identity(self) -> str | None:
-        """See `source_identity`."""
-        return combined_identity("csc", *self.arrays)
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,98 +147,37 @@ def as_graph_source(source: Any, num_nodes: int | None = None) -> GraphSource:
 def as_row_source(source: Any) -> RowSource:
     """Return a RowSource: an array [n, ...], or what reads rows already. Raises InvalidArgument."""
     if hasattr(source, "read") and hasattr(source, "num_rows"):
-        rows: RowSource = source if hasattr(source, "row_shape") else _Vectors(source)
+        rows: RowSource = source if hasattr(source, "row_shape") else VectorRows(source)
         return rows
     return ArrayRows(_array(source))
 
 
-def source_identity(source: Any) -> str | None:
-    """Return a text that changes when the input does, or None where nothing tells: then an import cannot be resumed.
-
-    A source says it itself, in a method `identity() -> str | None`; or it has a `path`, whose size and time of change
-    do; or it is a graph of parts that do.
-    """
-    if source is None:
-        return "none"
-    if hasattr(source, "identity"):
-        found: str | None = source.identity()
-        return found
-    if isinstance(getattr(source, "path", None), str | Path):
-        return _digest(_file_stamp(source.path))
-    if hasattr(source, "node_counts") and hasattr(source, "edges"):
-        times = source.node_times or {}
-        parts = [source_identity(edges) for edges in source.edges.values()]
-        parts += [_column_identity(times[name]) for name in sorted(times)]
-        names = [list(source.node_counts.items()), list(source.edges), sorted(times)]
-        return None if None in parts else _digest([names, parts])
-    return None
-
-
-def combined_identity(form: str, *arrays: Any) -> str | None:
-    """Return one text for several arrays, some of which may be None. form: what they are together."""
-    parts = [_column_identity(array) for array in arrays]
-    return None if None in parts else _digest([form, parts])
-
-
-def _column_identity(column: Any) -> str | None:
-    return array_identity(column) if isinstance(column, np.ndarray) else source_identity(column)
-
-
-def array_identity(array: AnyArray) -> str:
-    """Return a text for an array: of a mapped file its path, size and time of change, else a digest of all bytes."""
-    filename = getattr(array, "filename", None)
-    if filename is not None:
-        place = [array.__array_interface__["data"][0] - _base_address(array), list(array.strides)]
-        found = [*_file_stamp(filename), *place]
-    else:
-        rows = max(1, _CHECKSUM_BYTES // max(1, array[:1].nbytes))
-        parts = (np.ascontiguousarray(array[start:stop]) for start, stop in row_ranges(len(array), rows))
-        found = [native.crc32c(part.view(np.uint8).ravel()) for part in parts]
-    return _digest([list(array.shape), str(array.dtype), found])
-
-
 @dataclass(frozen=True, slots=True)
-class _Vectors:
+class VectorRows:
     """A VectorSource as a RowSource."""
 
     source: Any
 
     @property
     def num_rows(self) -> int:
+        """The first dimension."""
         return int(self.source.num_rows)
 
     @property
     def row_shape(self) -> tuple[int, ...]:
+        """The dimension of a vector."""
         return (int(self.source.dim),)
 
     @property
     def dtype(self) -> np.dtype[Any]:
+        """Of the vectors."""
         dtype: np.dtype[Any] = np.dtype(self.source.dtype)
         return dtype
 
     def read(self, start: int, stop: int) -> AnyArray:
+        """Return rows [start, stop)."""
         rows: AnyArray = self.source.read(start, stop)
         return rows
-
-    def identity(self) -> str | None:
-        return source_identity(self.source)
-
-
-def _base_address(array: AnyArray) -> int:
-    """Where the mapping begins of which a memory map is a view; views of it share its `filename`."""
-    owner: Any = array
-    while isinstance(owner.base, np.ndarray):
-        owner = owner.base
-    return int(owner.__array_interface__["data"][0]) - int(getattr(owner, "offset", 0))
-
-
-def _file_stamp(path: Any) -> list[Any]:
-    status = Path(path).stat()
-    return [str(Path(path).resolve()), status.st_size, status.st_mtime_ns]
-
-
-def _digest(parts: Any) -> str:
-    return hashlib.sha256(json.dumps(parts, default=str).encode()).hexdigest()
 
 
 def _array(value: Any) -> AnyArray:
