@@ -24,6 +24,7 @@ BYTES_PER_PLACE = 1 << 20
 _NEWEST = 0.05
 _SHORTEST_HINT_SECONDS, _LONGEST_HINT_SECONDS = 0.05, 5.0
 _STREAM_HINT_SECONDS = 1.0
+_SHOWN_EVERY_SECONDS = 0.25
 
 
 @dataclass(slots=True, eq=False)
@@ -42,6 +43,7 @@ class Admission:
         self._held_bytes = 0
         self._streams = 0
         self._service_seconds = 0.0
+        self._show_again = 0.0
 
     @contextlib.asynccontextmanager
     async def call(self, num_bytes: int, stop: Stop) -> AsyncIterator[None]:
@@ -91,7 +93,11 @@ class Admission:
         self._show()
 
     def _show(self) -> None:
-        self._metrics.queued(len(self._waiting), self._held_bytes)
+        """Tell what waits, now and then when nothing does: it costs more than the rest of a call's admission."""
+        now = time.perf_counter()
+        if self._waiting or now >= self._show_again:
+            self._show_again = now + _SHOWN_EVERY_SECONDS
+            self._metrics.queued(len(self._waiting), self._held_bytes)
 
     async def _turn(self, places: int, stop: Stop) -> None:
         if not self._waiting and self._free >= places:

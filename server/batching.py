@@ -1,13 +1,16 @@
 """Micro-batching: searches that ask alike and arrive while the core is busy become its next call.
 
-    idle:  a search goes straight to the core, nothing waits
-    busy:  searches wait; when the call under way ends, the next one answers all of them, up to `max_queries` queries
+    idle:     a search goes straight to the core, nothing waits
+    busy:     searches wait; the next call of the core answers all of them, up to `max_queries` queries. It begins when
+              the one under way ends, or beside it when the first of them has waited for `max_wait_us`
+    crowded:  where three or more were under way a moment ago, the first one waits for others too, no longer than that
 
 On an idle server nothing is slower for it. Under load queries share reads, and Python's cost for a call of the core is
-paid once for many searches.
+paid once for many searches. The wait matters where the core is quicker than searches can be taken from the network.
 """
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import Callable, Hashable, Sequence
 from concurrent.futures import Executor
@@ -25,6 +28,12 @@ Key = TypeVar("Key", bound=Hashable)
 
 # A second call of the core beside the first one: while one computes, the other one's Python runs.
 MOST_AT_ONCE = 2
+# So many under way at once, within so many seconds, promise company to the next one. Two clients are no crowd: each
+# would only wait for the other.
+_CROWD = 3
+_CROWD_SECONDS = 0.02
+# Lanes are kept when they are idle, to know whether they were crowded; not more than these.
+_MOST_IDLE_LANES = 64
 
 
 @dataclass(slots=True, eq=False)
@@ -45,11 +54,21 @@ class _Group(Generic[Question, Answer]):
 
 @dataclass(slots=True, eq=False)
 class _Lane(Generic[Question, Answer]):
-    """All that ask alike. timer: ends the wait for company."""
+    """All that ask alike. timer: ends the wait for company. crowded_until: by time.monotonic."""
 
     waiting: deque[_Member[Question, Answer]] = field(default_factory=deque)
     running: list[_Group[Question, Answer]] = field(default_factory=list)
     timer: asyncio.TimerHandle | None = None
+    crowded_until: float = 0.0
+
+    @property
+    def is_idle(self) -> bool:
+        return not self.waiting and not self.running
+
+    def note_crowd(self) -> None:
+        """After one more has come."""
+        if len(self.waiting) + sum(len(group.members) for group in self.running) >= _CROWD:
+            self.crowded_until = time.monotonic() + _CROWD_SECONDS
 
 
 class Batcher(Generic[Key, Question, Answer]):
@@ -70,7 +89,12 @@ class Batcher(Generic[Key, Question, Answer]):
     @property
     def is_idle(self) -> bool:
         """Whether nothing waits or runs."""
-        return not self._lanes
+        return all(lane.is_idle for lane in self._lanes.values())
+
+    @property
+    def num_lanes(self) -> int:
+        """Different keys that are remembered."""
+        return len(self._lanes)
 
     async def ask(self, key: Key, question: Question, queries: int, stop: Stop) -> Answer:
         """Return the answer to one question of so many queries.
@@ -84,6 +108,7 @@ class Batcher(Generic[Key, Question, Answer]):
             lane = self._lanes[key] = _Lane()
         member: _Member[Question, Answer] = _Member(question, queries, stop, loop.create_future())
         lane.waiting.append(member)
+        lane.note_crowd()
         self._start_what_may(key, lane)
         left = stop.remaining()
         timer = None if left is None else loop.call_later(left, _expire, member.answer)
@@ -97,11 +122,17 @@ class Batcher(Generic[Key, Question, Answer]):
                 timer.cancel()
 
     def _start_what_may(self, key: Key, lane: _Lane[Question, Answer]) -> None:
-        while lane.waiting and (not lane.running or (self._is_full(lane) and len(lane.running) < MOST_AT_ONCE)):
+        while lane.waiting and self._may_start(lane):
             self._start(key, lane)
         if lane.waiting and lane.timer is None and len(lane.running) < MOST_AT_ONCE:
             wait = self._settings.max_wait_us * 1e-6
             lane.timer = asyncio.get_running_loop().call_later(wait, self._end_wait, key, lane)
+
+    def _may_start(self, lane: _Lane[Question, Answer]) -> bool:
+        """Without a wait."""
+        if self._is_full(lane):
+            return len(lane.running) < MOST_AT_ONCE
+        return not lane.running and time.monotonic() >= lane.crowded_until
 
     def _is_full(self, lane: _Lane[Question, Answer]) -> bool:
         return sum(member.queries for member in lane.waiting) >= self._settings.max_queries
@@ -159,7 +190,7 @@ class Batcher(Generic[Key, Question, Answer]):
                 group.stop.set()
 
     def _forget_idle(self, key: Key, lane: _Lane[Question, Answer]) -> None:
-        if not lane.running and not lane.waiting and self._lanes.get(key) is lane:
+        if lane.is_idle and len(self._lanes) > _MOST_IDLE_LANES and self._lanes.get(key) is lane:
             del self._lanes[key]
 
 

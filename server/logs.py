@@ -18,6 +18,8 @@ from outcrop.server.settings import Log
 _LEVELS: Final = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 # Statuses that tell of a fault here; the others are the caller's, or what a server under load answers.
 _FAULTS: Final = frozenset({"INTERNAL", "UNKNOWN", "DATA_LOSS"})
+# Too many for a line each: success, and what is shed, when there is no time for lines. Metrics count them.
+_MANY: Final = frozenset({"OK", "RESOURCE_EXHAUSTED"})
 _log = structlog.get_logger("outcrop.calls")
 _tells_success = False  # asked on every call, where a logger that filters would cost microseconds
 
@@ -38,13 +40,13 @@ def configure_logs(settings: Log, stream: TextIO | None = None) -> None:
 
 
 def log_call(method: str, code: str, seconds: float, **more: Any) -> None:
-    """Say how a call ended: a fault of ours as an error, a refusal as news, success in detail only.
+    """Say how a call ended: a fault of ours as an error, a refusal as news, success and what is shed in detail only.
 
     more: request_id, who called, what was wrong.
     """
-    if code == "OK" and not _tells_success:
+    if code in _MANY and not _tells_success:
         return
-    say = _log.error if code in _FAULTS else _log.debug if code == "OK" else _log.info
+    say = _log.error if code in _FAULTS else _log.debug if code in _MANY else _log.info
     say("call", method=method, code=code, ms=round(seconds * 1e3, 3), **more)
 
 

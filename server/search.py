@@ -22,14 +22,14 @@ _REST_BYTES = 4096
 
 @dataclass(frozen=True, slots=True)
 class SearchKey:
-    """What searches must have in common to be one call of the core. dtype, dim: of the queries."""
+    """What searches have in common that become one call of the core. dtype: as the wire has it. dim: of the queries."""
 
     collection: str
     k: int
     recall: float | None
     nprobe: int | None
     rerank: int | None
-    dtype: str
+    dtype: int
     dim: int
 
 
@@ -41,7 +41,7 @@ def search_key(request: pb.SearchRequest, queries: AnyArray) -> SearchKey:
         request.recall if request.HasField("recall") else None,
         request.nprobe if request.HasField("nprobe") else None,
         request.rerank if request.HasField("rerank") else None,
-        str(queries.dtype),
+        request.queries.dtype,
         queries.shape[1],
     )
 
@@ -87,8 +87,7 @@ class Searcher:
         """
         if len(several) == 1:
             return [_response(self._search(key, several[0], stop), 0)]
-        alike = self._alike(key, several)
-        if len(alike) > 1:
+        if len(self._alike(key, several)) > 1:
             return self._one_by_one(key, several, stop)
         try:
             found = self._search(key, np.concatenate(several), stop)
@@ -112,7 +111,7 @@ class Searcher:
         Those are compared in integers, the others in float32, which rounds; the answer must not depend on the company.
         """
         dtype = np.dtype(self._engine.collection(key.collection).spec.dtype)
-        if dtype.kind == "f" or np.dtype(key.dtype) == dtype:
+        if dtype.kind == "f" or several[0].dtype == dtype:
             return {True}
         with np.errstate(invalid="ignore"):
             return {bool(np.array_equal(queries.astype(dtype), queries)) for queries in several}

@@ -13,7 +13,7 @@ from outcrop.server.metrics import ServerMetrics
 from outcrop.server.settings import Batching
 from outcrop.stop import Stop
 
-NEVER_IN_THIS_TEST = 1_000_000
+LONG_US = 300_000
 
 
 class Core:
@@ -23,7 +23,7 @@ class Core:
         self.calls: list[list[int]] = []
         self.stops: list[Stop] = []
         self._go = threading.Semaphore(0)
-        given = Batching(**{"max_queries": 8, "max_wait_us": NEVER_IN_THIS_TEST, **settings})
+        given = Batching(**{"max_queries": 8, "max_wait_us": LONG_US, **settings})
         self.batcher: Batcher[str, int, int] = Batcher(self._answer, executor, given, ServerMetrics())
 
     def _answer(self, key: str, questions: Sequence[int], stop: Stop) -> Sequence[int | BaseException]:
@@ -90,6 +90,8 @@ def test_a_call_takes_max_queries_and_a_second_one_runs_beside_it() -> None:
         await core.begun(1)
         tasks += [core.ask(number, queries=3) for number in range(1, 8)]
         await core.begun(MOST_AT_ONCE)
+        await asyncio.sleep(0.01)
+        assert len(core.calls) == MOST_AT_ONCE
         core.let_go(10)
 
         assert await asyncio.gather(*tasks) == [10 * number for number in range(8)]
@@ -109,6 +111,34 @@ def test_company_is_waited_for_no_longer_than_told() -> None:
         assert core.calls == [[1], [2, 3]]
         core.let_go(2)
         assert await asyncio.gather(first, second, third) == [10, 20, 30]
+
+    run(scenario)
+
+
+def test_in_a_crowd_the_first_one_waits_for_the_others() -> None:
+    async def scenario(executor: ThreadPoolExecutor) -> None:
+        core = Core(executor, max_wait_us=5_000)
+        core.let_go(10)
+        await asyncio.gather(*(core.ask(number) for number in range(3)))
+        before = len(core.calls)
+
+        first = core.ask(7)
+        await asyncio.sleep(0.001)
+        second = core.ask(8)
+        assert await asyncio.gather(first, second) == [70, 80]
+        assert core.calls[before:] == [[7, 8]]
+
+    run(scenario)
+
+
+def test_idle_lanes_are_forgotten() -> None:
+    async def scenario(executor: ThreadPoolExecutor) -> None:
+        core = Core(executor)
+        core.let_go(1000)
+        for number in range(300):
+            await core.ask(number, key=str(number))
+
+        assert core.batcher.num_lanes <= 65
 
     run(scenario)
 

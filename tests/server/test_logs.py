@@ -59,7 +59,7 @@ def test_a_call_is_said_according_to_how_it_ended(stream: io.StringIO) -> None:
         log_call("VectorService/Search", code, 0.0123456, request_id="r")
 
     said = lines(stream)
-    assert [line["level"] for line in said] == ["debug", "info", "info", "error", "error"]
+    assert [line["level"] for line in said] == ["debug", "info", "debug", "error", "error"]
     assert (said[0]["ms"], said[0]["request_id"]) == (12.346, "r")
 
 
