@@ -21,7 +21,11 @@ group = typer.Typer(no_args_is_help=True)
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 KeysOption = Annotated[
     Path | None,
-    typer.Option("--keys", help=f"The file, if the server's settings name one [default: {KEYS_FILE} in the root]."),
+    typer.Option(
+        "--keys",
+        envvar="OUTCROP_KEYS",
+        help=f"The file, if the server's settings name one [default: {KEYS_FILE} in the root].",
+    ),
 ]
 
 

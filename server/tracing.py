@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 _FAULTS = frozenset({"UNKNOWN", "DEADLINE_EXCEEDED", "UNIMPLEMENTED", "INTERNAL", "UNAVAILABLE", "DATA_LOSS"})
 
+_SECONDS_TO_SEND = 2  # a server that ends waits for a collector that is away, but not for long
+
 
 class CallSpan:
     """The span of one call. Without tracing it does nothing."""
@@ -70,7 +72,8 @@ class Tracing:
         provider = TracerProvider(resource=Resource.create({"service.name": settings.service_name}))
         # Sent in batches by a thread of its own: a collector that is away costs calls nothing.
         insecure = not settings.endpoint.startswith("https://")
-        provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(settings.endpoint, insecure=insecure)))
+        exporter = OTLPSpanExporter(settings.endpoint, insecure=insecure, timeout=_SECONDS_TO_SEND)
+        provider.add_span_processor(BatchSpanProcessor(exporter))
         return cls(provider)
 
     @contextlib.contextmanager
@@ -97,7 +100,7 @@ class Tracing:
     def close(self) -> None:
         """Send what is left, for at most a few seconds."""
         if self._provider is not None:
-            self._provider.force_flush(5_000)
+            self._provider.force_flush(1000 * _SECONDS_TO_SEND)
             self._provider.shutdown()
 
 

@@ -80,6 +80,16 @@ def test_the_file_may_be_elsewhere(ok: Ok, root: Path, tmp_path: Path) -> None:
     assert not root.exists()
 
 
+def test_the_file_may_be_that_of_the_servers_environment(
+    ok: Ok, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OUTCROP_KEYS", str(tmp_path / "shared.json"))
+
+    key = ok("key", "create", "trainer", "--path", root)["key"]
+
+    assert KeyRing(tmp_path / "shared.json").identify(key).name == "trainer"
+
+
 @pytest.mark.parametrize(
     ("arguments", "exit_code", "message"),
     [
