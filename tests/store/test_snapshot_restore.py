@@ -2,14 +2,12 @@
 
 import contextlib
 import errno
-import importlib.util
 import os
 import random
 import shutil
-import sys
-from pathlib import Path
 
 import pytest
+from tests.store import power_loss
 
 from outcrop.errors import (
     CorruptFile,
@@ -24,16 +22,6 @@ from outcrop.store.snapshots import ArchiveFile, Restoring, SnapshotArchive, res
 from outcrop.store.snapshots import restore as restore_module
 
 KEYS = [("collections", "a"), ("graphs", "b")]
-
-
-def load(name: str):
-    spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
-    module = sys.modules[name] = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-power_loss = load("power_loss")
 
 
 def commit(root, key, payload):

@@ -4,8 +4,11 @@ import contextlib
 import errno
 import json
 import os
+import random
+import shutil
 
 import pytest
+from tests.store import power_loss
 
 from outcrop.errors import AlreadyExists, InvalidArgument, NotFound, StorageFailure
 from outcrop.store import Root, os_calls
@@ -182,3 +185,47 @@ def test_a_snapshot_survives_its_json(root, commit):
     commit("graphs", "g", b"1")
     snapshot = root.create_snapshot("x")
     assert type(snapshot).from_json(json.loads(json.dumps(snapshot.to_json()))) == snapshot
+
+
+def keep_drop_and_forget(path):
+    """All that can happen around a snapshot, in order."""
+    with Root.open(path) as root:
+        root.create_snapshot("x")
+        root.drop("graphs", "g")
+        root.gc()
+        root.delete_snapshot("x")
+        root.gc()
+
+
+@pytest.mark.usefixtures("no_wait_for_device")
+@pytest.mark.parametrize("loses_unsynced", [False, True], ids=["killed", "power-lost"])
+def test_a_snapshot_cut_at_every_step_is_there_whole_or_not_at_all(root, commit, tmp_path, seed, loses_unsynced):
+    old = commit("graphs", "g", b"old")
+    cut_at, seen = 0, set()
+    while True:
+        path, keep = tmp_path / f"cut-{cut_at}", tmp_path / f"kept-{cut_at}"
+        shutil.copytree(root.path, path)
+        keep.mkdir()
+        disk = power_loss.Disk(cut_at, keep)
+        with os_calls.intercepted(disk), contextlib.suppress(power_loss.PowerLoss):
+            keep_drop_and_forget(path)
+        if loses_unsynced:
+            disk.lose(random.Random(seed + cut_at))
+        with Root.open(path) as found:
+            names = [snapshot.name for snapshot in found.list_snapshots()]
+            alive = bool(found.list_objects("graphs"))
+            seen.add((tuple(names), alive))
+            for name in names:
+                assert marker_format(found) == 2
+                found.gc()
+                (pinned,) = found.get_snapshot(name).objects
+                assert payload_of(found, pinned) == "old"
+                found.delete_snapshot(name)
+            found.gc()
+            assert found.gc() == []
+            assert (found.path / "graphs" / old.id).exists() == alive
+        shutil.rmtree(path)
+        if len(disk.steps) < cut_at:
+            break
+        cut_at += 1
+    assert seen == {((), True), (("x",), True), (("x",), False), ((), False)}
