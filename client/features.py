@@ -37,6 +37,16 @@ class TableFace:
         return self._found.logical_dtype
 
     @property
+    def codec_name(self) -> str:
+        """How rows are stored: raw, float32, float16, bfloat16 or int8."""
+        return self._found.codec
+
+    @property
+    def disk_bytes(self) -> int:
+        """Of all files of this version."""
+        return self._found.disk_bytes
+
+    @property
     def row_bytes(self) -> int:
         """Bytes of one row on the server's disk."""
         return self._found.row_bytes

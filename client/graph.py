@@ -21,6 +21,11 @@ class GraphFace:
         return self._found.node_types
 
     @property
+    def disk_bytes(self) -> int:
+        """Of all files of this version."""
+        return self._found.disk_bytes
+
+    @property
     def edge_types(self) -> list[EdgeType]:
         """All edge types, in the order of their import."""
         return list(self._found.edge_counts)

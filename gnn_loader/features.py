@@ -94,6 +94,16 @@ class FeatureTable:
         return self.codec.logical_dtype
 
     @property
+    def codec_name(self) -> str:
+        """How rows are stored: raw, float32, float16, bfloat16 or int8."""
+        return self.codec.name
+
+    @property
+    def disk_bytes(self) -> int:
+        """Of all files of this version."""
+        return self.manifest.size_bytes
+
+    @property
     def row_bytes(self) -> int:
         """Bytes of one row on disk."""
         return self.codec.row_bytes

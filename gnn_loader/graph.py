@@ -8,6 +8,7 @@ The bytes are in docs/formats/graph.md, `graph_import.py` writes them.
 
 import contextlib
 import mmap
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import TracebackType
@@ -37,6 +38,8 @@ PLACEMENTS = ("auto", "memory", "map")
 _BUFFER_BYTES = 2 << 20
 # Places of an indptr that are looked at together.
 _WINDOW = 1 << 20
+# What statistics tell of in-degrees.
+_SHARES = (0, 0.5, 0.9, 0.99, 1)
 # One read of a file that is loaded as a whole.
 _LOAD_BYTES = 16 << 20
 
@@ -154,6 +157,11 @@ class Graph:
         return self.manifest.version
 
     @property
+    def disk_bytes(self) -> int:
+        """Of all files of this version."""
+        return self.manifest.size_bytes
+
+    @property
     def edge_types(self) -> list[EdgeType]:
         """All edge types, in the order of their import."""
         return list(self._layouts)
@@ -231,7 +239,8 @@ class Graph:
         """Return what the graph is; reads every indptr."""
         held = sum(array.nbytes for array in self._arrays.values()) if self.placement == "memory" else 0
         edges = {edge_type: self._edge_statistics(edge_type) for edge_type in self._layouts}
-        return GraphStatistics(dict(self.node_types), edges, self.placement, held, self.manifest.size_bytes)
+        times = tuple(name for name in self.node_types if self.node_times(name) is not None)
+        return GraphStatistics(dict(self.node_types), times, edges, self.placement, held, self.disk_bytes)
 
     def close(self) -> None:
         """Give the version and its memory back; arrays that are still referred to keep their bytes."""
@@ -255,13 +264,23 @@ class Graph:
 
     def _edge_statistics(self, edge_type: EdgeType) -> EdgeStatistics:
         layout, indptr = self._layouts[edge_type], self.csc(edge_type).indptr
-        num_dst, largest, without = len(indptr) - 1, 0, 0
+        num_dst, found = len(indptr) - 1, Counter[int]()
         for start, stop in row_ranges(num_dst, _WINDOW):
-            degrees = np.diff(indptr[start : stop + 1])
-            largest = max(largest, int(degrees.max()))
-            without += int((degrees == 0).sum())
+            degrees, counts = np.unique(np.diff(indptr[start : stop + 1]), return_counts=True)
+            found.update(dict(zip(degrees.tolist(), counts.tolist(), strict=True)))
         mean = layout.num_edges / num_dst if num_dst else 0.0
-        return EdgeStatistics(layout.num_edges, mean, largest, without, layout.weights, layout.times, layout.edge_ids)
+        columns = layout.weights, layout.times, layout.edge_ids
+        return EdgeStatistics(layout.num_edges, mean, _shares(found), found[0], *columns)
+
+
+def _shares(counts: Counter[int]) -> tuple[int, ...]:
+    """Return the value below which each of `_SHARES` lies, of values that occur so often."""
+    values = sorted(counts)
+    if not values:
+        return (0,) * len(_SHARES)
+    ends = np.cumsum([counts[value] for value in values])
+    places = [int(share * (int(ends[-1]) - 1)) for share in _SHARES]
+    return tuple(values[int(np.searchsorted(ends, place, "right"))] for place in places)
 
 
 def _node_types(manifest: Manifest) -> dict[str, int]:

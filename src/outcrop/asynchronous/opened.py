@@ -66,6 +66,11 @@ class AsyncGraph(_Opened[Graph]):
         return self._twin.node_types
 
     @property
+    def disk_bytes(self) -> int:
+        """Of all files of this version."""
+        return self._twin.disk_bytes
+
+    @property
     def edge_types(self) -> list[EdgeType]:
         """All edge types, in the order of their import."""
         return self._twin.edge_types
@@ -120,6 +125,16 @@ class AsyncFeatureTable(_Opened[FeatureTable]):
     def logical_dtype(self) -> str:
         """What the rows mean: "bfloat16" where they come as uint16, else the name of `dtype`."""
         return self._twin.logical_dtype
+
+    @property
+    def codec_name(self) -> str:
+        """How rows are stored: raw, float32, float16, bfloat16 or int8."""
+        return self._twin.codec_name
+
+    @property
+    def disk_bytes(self) -> int:
+        """Of all files of this version."""
+        return self._twin.disk_bytes
 
     @property
     def row_bytes(self) -> int:
