@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import os
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -41,6 +42,9 @@ from outcrop.store import SERVICE_FOLDER, os_calls
 _CLOSE_SECONDS = 10.0
 # For the last bytes of answers; probes that watch would stay for ever.
 _FLUSH_SECONDS = 0.5
+# A thread that comes back from the core waits so long for an event loop that is busy with Python. Beside a busy thread
+# a search that takes 0.42 ms alone took 6.8 ms with Python's own 5 ms, 0.79 with 0.5, and 0.38 with this.
+_SWITCH_SECONDS = 1e-4
 
 _log = structlog.get_logger("outcrop.server")
 
@@ -76,6 +80,7 @@ class ServerProcess:
 
     async def start(self) -> None:
         """Begin to answer, and take up the jobs of an earlier process."""
+        sys.setswitchinterval(_SWITCH_SECONDS)
         if self.place.writes:
             await self.jobs.start()
         await self._health.serving()
