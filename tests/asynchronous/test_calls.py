@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from outcrop.asynchronous.calls import Calls
 from outcrop.asynchronous.iteration import AsyncItems
 from outcrop.errors import DeadlineExceeded, InvalidArgument
 from outcrop.stop import Stop
+from outcrop.tasks import Calls
 
 
 @pytest.fixture

@@ -9,8 +9,8 @@ from outcrop.asynchronous.collection import AsyncCollection
 from outcrop.asynchronous.database import AsyncDatabase
 from outcrop.asynchronous.iteration import AsyncItems, AsyncScan
 from outcrop.asynchronous.job import AsyncJob
-from outcrop.asynchronous.loader import AsyncLoader
 from outcrop.asynchronous.opened import AsyncFeatureTable, AsyncGraph, AsyncPlan
+from outcrop.tasks import AsyncLoader
 
 __all__ = [
     "AsyncCollection",

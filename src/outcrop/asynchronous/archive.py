@@ -2,8 +2,8 @@
 
 from types import TracebackType
 
-from outcrop.asynchronous.calls import Calls, give_back
 from outcrop.store.snapshots import SnapshotArchive
+from outcrop.tasks import Calls, give_back
 
 
 class AsyncSnapshotArchive:

@@ -6,12 +6,12 @@ from typing import Any
 
 import numpy.typing as npt
 
-from outcrop.asynchronous.calls import Calls, give_back
 from outcrop.asynchronous.iteration import AsyncScan
 from outcrop.asynchronous.job import AsyncJob
 from outcrop.asynchronous.progress import reporting
 from outcrop.collection import Collection
 from outcrop.jobs import Job
+from outcrop.tasks import Calls, give_back
 from outcrop.types import (
     CollectionInfo,
     CollectionSpec,

@@ -8,15 +8,14 @@ from types import TracebackType
 from typing import Any, TypeVar
 
 from outcrop.asynchronous.archive import AsyncSnapshotArchive
-from outcrop.asynchronous.calls import Calls
 from outcrop.asynchronous.collection import AsyncCollection
 from outcrop.asynchronous.job import AsyncJob
-from outcrop.asynchronous.loader import AsyncLoader
 from outcrop.asynchronous.opened import AsyncFeatureTable, AsyncGraph, AsyncPlan
 from outcrop.asynchronous.progress import reporting
 from outcrop.embedded import Database
 from outcrop.jobs import Job
 from outcrop.snapshots import Source
+from outcrop.tasks import AsyncLoader, Calls
 from outcrop.types import (
     ArchiveInfo,
     CollectionInfo,

@@ -7,8 +7,8 @@ from types import TracebackType
 from typing import Generic, Protocol, TypeVar
 
 from outcrop.ann import Scan
-from outcrop.asynchronous.calls import Calls, give_back, shielded
 from outcrop.stop import Stop
+from outcrop.tasks import Calls, give_back, shielded
 from outcrop.types import AnyArray
 
 Item = TypeVar("Item")

@@ -5,10 +5,9 @@ from typing import Any, Generic, TypeVar
 
 import numpy as np
 
-from outcrop.asynchronous.calls import Calls, give_back
 from outcrop.asynchronous.iteration import AsyncItems
-from outcrop.asynchronous.loader import AsyncLoader
 from outcrop.gnn_loader import FeatureTable, Graph, Plan
+from outcrop.tasks import AsyncLoader, Calls, give_back
 from outcrop.types import (
     AnyArray,
     DeviceModel,

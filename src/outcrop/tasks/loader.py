@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Generic, Protocol, TypeVar
 
-from outcrop.asynchronous.calls import Calls
 from outcrop.stop import Stop
+from outcrop.tasks.calls import Calls
 from outcrop.types import Minibatch
 
 Statistics = TypeVar("Statistics")
