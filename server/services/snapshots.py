@@ -16,7 +16,7 @@ from outcrop.server.services.indexes import first_problems
 from outcrop.server.uploads import Upload
 from outcrop.server.work import Work, budget
 from outcrop.store.snapshots import SnapshotArchive
-from outcrop.types import RestoreReport, SnapshotInfo, SnapshotReport
+from outcrop.types import RestoreReport, SnapshotInfo, SnapshotOrPath, SnapshotReport
 from outcrop.v1 import snapshot_pb2 as pb
 from outcrop.v1.common_pb2 import ObjectName
 
@@ -109,7 +109,7 @@ class SnapshotService:
             raise InvalidArgument("restore: expected a snapshot's name or an upload, one of the two")
         if request.name:
             self._seen(request.name, identity)
-            source: snapshots.Source = request.name
+            source: SnapshotOrPath = request.name
         else:
             source = _archive(self._jobs.uploads.get(request.upload_id, identity.name))
         names = snapshots.restored_names(
@@ -131,7 +131,7 @@ class SnapshotService:
         return dataclasses.replace(report, problems=first_problems(report.problems))
 
 
-def _archive(upload: Upload) -> snapshots.Source:
+def _archive(upload: Upload) -> SnapshotOrPath:
     return upload.path(_ARCHIVE)
 
 

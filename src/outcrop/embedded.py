@@ -13,7 +13,6 @@ from outcrop.connection import Connection
 from outcrop.errors import InvalidArgument
 from outcrop.gnn_loader import FeatureTable, FreshLoader, Graph, OnlineLoader, OnlineOptions, Plan, PlanOptions
 from outcrop.jobs import Job
-from outcrop.snapshots import Source
 from outcrop.store import Manifest, Root, parse_bytes
 from outcrop.store.snapshots import SnapshotArchive
 from outcrop.types import (
@@ -25,6 +24,7 @@ from outcrop.types import (
     Progress,
     RestoreReport,
     SnapshotInfo,
+    SnapshotOrPath,
     SnapshotReport,
     StoredReport,
     parse_budget,
@@ -336,7 +336,7 @@ class Database:
         self._root.delete_snapshot(name)
         self._root.gc()
 
-    def verify_snapshot(self, source: Source, *, memory: str | int = "256MiB") -> Job[SnapshotReport]:
+    def verify_snapshot(self, source: SnapshotOrPath, *, memory: str | int = "256MiB") -> Job[SnapshotReport]:
         """Read every byte of a snapshot, or of an archive, and return the job, whose result says what is wrong.
 
         source: as `restore_snapshot` has it. memory: for tables of checksums. Raises NotFound, CorruptFile for what is
@@ -361,7 +361,7 @@ class Database:
 
     def restore_snapshot(
         self,
-        source: Source,
+        source: SnapshotOrPath,
         *,
         rename: Mapping[str, str] | None = None,
         objects: Sequence[tuple[str, str]] | None = None,

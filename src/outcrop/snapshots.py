@@ -40,13 +40,12 @@ from outcrop.types import (
     RestoreReport,
     SnapshotInfo,
     SnapshotObject,
+    SnapshotOrPath,
     SnapshotReport,
     check_kind,
     check_new_file,
+    is_archive_path,
 )
-
-# The name of a snapshot of the root, or where an archive lies: a path object, or text with a slash.
-Source = str | os.PathLike[str]
 
 _BUFFER_BYTES = 1 << 20
 
@@ -76,9 +75,9 @@ def snapshot_info(snapshot: SnapshotRecord) -> SnapshotInfo:
     return SnapshotInfo(snapshot.name, snapshot.created_unix, objects)
 
 
-def verify_snapshot(connection: Connection, source: Source, memory_bytes: int) -> Job[SnapshotReport]:
+def verify_snapshot(connection: Connection, source: SnapshotOrPath, memory_bytes: int) -> Job[SnapshotReport]:
     """See `Database.verify_snapshot`."""
-    if _is_path(source):
+    if is_archive_path(source):
         archive = ArchiveFile(source)
         sizes = [archived.manifest.size_bytes for archived in archive.header.objects]
         return _verification(str(archive.path), sizes, lambda tick: verify_source(archive, tick))
@@ -103,7 +102,7 @@ def export_snapshot(connection: Connection, name: str, path: str | os.PathLike[s
 
 def restore_snapshot(
     connection: Connection,
-    source: Source,
+    source: SnapshotOrPath,
     rename: Mapping[str, str],
     objects: Sequence[tuple[str, str]] | None,
     restored: Callable[[RestoreReport], object] = lambda report: None,
@@ -130,7 +129,7 @@ def restore_snapshot(
 
 
 def restored_names(
-    connection: Connection, source: Source, rename: Mapping[str, str], objects: Sequence[tuple[str, str]] | None
+    connection: Connection, source: SnapshotOrPath, rename: Mapping[str, str], objects: Sequence[tuple[str, str]] | None
 ) -> list[tuple[str, str, str]]:
     """Return kind, name and new name of all that `restore_snapshot` would restore; raises what it does."""
     with contextlib.ExitStack() as stack:
@@ -138,14 +137,10 @@ def restored_names(
     return [(each.archived.kind, each.archived.name, each.name) for each in chosen]
 
 
-def _opened(connection: Connection, source: Source, stack: contextlib.ExitStack) -> SnapshotSource:
-    if _is_path(source):
+def _opened(connection: Connection, source: SnapshotOrPath, stack: contextlib.ExitStack) -> SnapshotSource:
+    if is_archive_path(source):
         return ArchiveFile(source)
     return stack.enter_context(SnapshotArchive(connection.root, str(source)))
-
-
-def _is_path(source: Source) -> bool:
-    return not isinstance(source, str) or os.sep in source
 
 
 # ---- plans, which are of use only beside exactly what they were made from

@@ -14,7 +14,6 @@ from outcrop.asynchronous.opened import AsyncFeatureTable, AsyncGraph, AsyncPlan
 from outcrop.asynchronous.progress import reporting
 from outcrop.embedded import Database
 from outcrop.jobs import Job
-from outcrop.snapshots import Source
 from outcrop.tasks import AsyncLoader, Calls
 from outcrop.types import (
     ArchiveInfo,
@@ -27,6 +26,7 @@ from outcrop.types import (
     Progress,
     RestoreReport,
     SnapshotInfo,
+    SnapshotOrPath,
     SnapshotReport,
     StoredReport,
 )
@@ -289,7 +289,9 @@ class AsyncDatabase:
         """See `Database.delete_snapshot`."""
         await self._calls.run(lambda: self._database.delete_snapshot(name))
 
-    async def verify_snapshot(self, source: Source, *, memory: str | int = "256MiB") -> AsyncJob[SnapshotReport]:
+    async def verify_snapshot(
+        self, source: SnapshotOrPath, *, memory: str | int = "256MiB"
+    ) -> AsyncJob[SnapshotReport]:
         """See `Database.verify_snapshot`."""
         return await self._begin(lambda: self._database.verify_snapshot(source, memory=memory))
 
@@ -304,7 +306,7 @@ class AsyncDatabase:
 
     async def restore_snapshot(
         self,
-        source: Source,
+        source: SnapshotOrPath,
         *,
         rename: Mapping[str, str] | None = None,
         objects: Sequence[tuple[str, str]] | None = None,

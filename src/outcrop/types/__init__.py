@@ -64,7 +64,9 @@ from outcrop.types.snapshots import (
     RestoreReport,
     SnapshotInfo,
     SnapshotObject,
+    SnapshotOrPath,
     SnapshotReport,
+    is_archive_path,
 )
 from outcrop.types.sources import (
     ArrayEdges,
@@ -154,6 +156,7 @@ __all__ = [
     "ServerStatistics",
     "SnapshotInfo",
     "SnapshotObject",
+    "SnapshotOrPath",
     "SnapshotReport",
     "StoredReport",
     "StreamCounts",
@@ -182,6 +185,7 @@ __all__ = [
     "checked_ids",
     "format_bytes",
     "homogeneous",
+    "is_archive_path",
     "parse_budget",
     "parse_bytes",
     "row_ids",

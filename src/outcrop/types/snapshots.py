@@ -1,8 +1,17 @@
 """What callers see of snapshots."""
 
+import os
 from dataclasses import dataclass
 
 from outcrop.types.reports import Problem
+
+# The name of a snapshot, or where an archive lies: a path object, or text with a slash.
+SnapshotOrPath = str | os.PathLike[str]
+
+
+def is_archive_path(source: SnapshotOrPath) -> bool:
+    """Whether a source is where an archive lies."""
+    return not isinstance(source, str) or os.sep in source
 
 
 @dataclass(frozen=True, slots=True)
