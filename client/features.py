@@ -7,7 +7,7 @@ import numpy as np
 from outcrop.client.opened import Opened
 from outcrop.client.rpcs import features
 from outcrop.client.rpcs.features import FoundTable, RowsWanted
-from outcrop.stop import Stop, stop_of
+from outcrop.stop import Stop, check, stop_of
 from outcrop.types import AnyArray
 
 
@@ -74,13 +74,14 @@ class FeatureTable(TableFace, Opened):
         as the embedded one does.
         """
         self._check_open()
+        within = stop_of(timeout, stop)
+        check(within)
         wanted = RowsWanted(self._found, ids, out, decode)
         if wanted.is_small:
             if wanted.size_bytes:
                 wanted.fill(self._channel.call(features.read(self._found, wanted.ids, not decode), timeout, stop))
             return wanted.out
-        stop = stop_of(timeout, stop)
         for feed in wanted.feeds():
-            for _ in self._channel.stream(feed, stop=stop):
+            for _ in self._channel.stream(feed, stop=within):
                 raise AssertionError("rows go to their place, not to the caller")
         return wanted.out

@@ -6,7 +6,7 @@ from outcrop.client.opened import Opened
 from outcrop.client.rpcs import graphs
 from outcrop.client.rpcs.graphs import FoundGraph
 from outcrop.errors import NotFound
-from outcrop.stop import Stop, stop_of
+from outcrop.stop import Stop, check, stop_of
 from outcrop.types import EdgeType, Fanouts, GraphStatistics, Minibatch
 
 
@@ -68,6 +68,7 @@ class Graph(GraphFace, Opened):
         self._check_open()
         feed = graphs.sample(self._found, seeds, fanouts, epoch, batch, sampling)
         stop = stop_of(self._channel.endpoint.timeout if timeout is None and stop is None else timeout, stop)
+        check(stop)
         [received] = self._channel.stream(feed, stop=stop)
         return received.minibatch
 

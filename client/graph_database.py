@@ -7,13 +7,13 @@ from outcrop.client.channel import Channel
 from outcrop.client.features import FeatureTable
 from outcrop.client.graph import Graph
 from outcrop.client.loader import FreshLoader, OnlineLoader
-from outcrop.client.plan import Plan
+from outcrop.client.plan import Plan, check_threads
 from outcrop.client.rpcs import features as feature_rpcs
 from outcrop.client.rpcs import graphs, plans
 from outcrop.client.sequences import batches_per_epoch
 from outcrop.errors import InvalidArgument
 from outcrop.proto.sampling import to_spec
-from outcrop.types import EdgeSeeds, Fanouts, NodeSeeds, OnlineOptions, parse_budget, parse_bytes
+from outcrop.types import EdgeSeeds, Fanouts, NodeSeeds, OnlineOptions
 
 
 class GraphDatabase:
@@ -86,8 +86,7 @@ class GraphDatabase:
         """
         batches = {"batch_size": batch_size, "seed": seed, "shuffle": shuffle, "drop_last": drop_last}
         made_of = to_spec(graph, features, seeds, fanouts, batches, {"seed": seed, **sampling})
-        per_epoch = batches_per_epoch(num_seeds(seeds), batch_size, drop_last)
-        return OnlineLoader(self._channel, plans.online(made_of, options), per_epoch)
+        return OnlineLoader(self._channel, plans.online(made_of, options), num_batches(seeds, batches))
 
     def fresh_loader(
         self,
@@ -106,30 +105,23 @@ class GraphDatabase:
         pack_memory: str | int = "256MiB",
         disk: str | int | None = None,
         slots: int = 3,
+        threads: int = 1,
         **sampling: Any,
     ) -> FreshLoader:
         """Return a loader for which the server plans each epoch while the one before it trains.
 
         name: of the plan, which is replaced from epoch to epoch and removed at the end; one loader at a time may have
-        it. Others as `outcrop.embedded.Database.fresh_loader` has them. Raises InvalidArgument; NotFound and
-        ResourceExhausted come with the first minibatch.
+        it. threads: a server has its own. Others as `outcrop.embedded.Database.fresh_loader` has them. Raises
+        InvalidArgument; NotFound and ResourceExhausted come with the first minibatch.
         """
-        if epochs is not None and epochs < 1:
-            raise InvalidArgument(f"num_epochs: expected at least 1, or None, found {epochs}")
         batches = {"batch_size": batch_size, "seed": seed, "shuffle": shuffle, "drop_last": drop_last}
-        request = plans.fresh(
-            name,
-            to_spec(graph, features, seeds, fanouts, batches, {"seed": seed, **sampling}),
-            epochs=epochs,
-            cache=parse_budget(cache_memory),
-            pack=parse_bytes(pack_memory),
-            disk=None if disk is None else parse_bytes(disk),
-            slots=slots,
-        )
-        per_epoch = batches_per_epoch(num_seeds(seeds), batch_size, drop_last)
-        return FreshLoader(self._channel, request, name, per_epoch, epochs)
+        made_of = to_spec(graph, features, seeds, fanouts, batches, {"seed": seed, **sampling})
+        check_threads(threads)
+        request = plans.fresh(name, made_of, epochs, cache_memory, pack_memory, disk, slots)
+        return FreshLoader(self._channel, request, name, num_batches(seeds, batches), epochs)
 
 
-def num_seeds(seeds: Any) -> int:
-    """Return how many there are, of any form. Raises InvalidArgument."""
-    return len(seeds if isinstance(seeds, NodeSeeds | EdgeSeeds) else NodeSeeds(seeds))
+def num_batches(seeds: Any, batches: Mapping[str, Any]) -> int:
+    """Return how many minibatches an epoch has, of seeds of any form. Raises InvalidArgument."""
+    num_seeds = len(seeds if isinstance(seeds, NodeSeeds | EdgeSeeds) else NodeSeeds(seeds))
+    return batches_per_epoch(num_seeds, batches["batch_size"], batches["drop_last"])

@@ -42,12 +42,14 @@ class ServedLoader(ABC, Generic[Statistics]):
         *,
         prefetch: int = 2,
         prefetch_memory: int | str = "256MiB",
+        own_channel: bool = False,
     ) -> None:
         """prefetch, prefetch_memory: minibatches that may wait here, beside the `slots` that the server has, and their
-        bytes. Raises InvalidArgument."""
+        bytes. own_channel: it is closed with the loader. Raises InvalidArgument."""
         if prefetch < 1:
             raise InvalidArgument(f"prefetch: expected at least 1, found {prefetch}")
         self._channel, self._request, self._sequence = channel, request, sequence
+        self._own_channel = own_channel
         self._most, self._most_bytes = prefetch, parse_bytes(prefetch_memory)
         self._position = 0
         self._run: Prefetch | None = None
@@ -112,6 +114,8 @@ class ServedLoader(ABC, Generic[Statistics]):
         """End the stream. Minibatches stay valid. Twice is allowed."""
         self._leave()
         self._document = None
+        if self._own_channel:
+            self._channel.close()
 
     def __enter__(self) -> Any:
         return self

@@ -44,6 +44,7 @@ class Plan(PlanFace, Opened):
         shard: int = 0,
         memory: int | None = None,
         slots: int = 3,
+        threads: int = 1,
         decode: bool = True,
         passes: int | None = None,
         **options: Any,
@@ -51,12 +52,13 @@ class Plan(PlanFace, Opened):
         """Return a loader of one shard, which runs on the server.
 
         memory: of the server, for cached rows, slots and tables; None takes what is needed. slots: minibatches that the
-        server has ready. decode: coded rows come as float32; False leaves their bytes. passes: how often the plan is
-        gone through; None has no end. options: `prefetch` and `prefetch_memory` of `ServedLoader`. Raises
-        InvalidArgument.
+        server has ready. threads: a server has its own. decode: coded rows come as float32; False leaves their bytes.
+        passes: how often the plan is gone through; None has no end. options: `prefetch` and `prefetch_memory` of
+        `ServedLoader`. Raises InvalidArgument.
         """
         self._check_open()
-        _check_loading(self._found, shard, slots, passes)
+        check_loading(self._found, shard, slots, passes)
+        check_threads(threads)
         request = plans.planned(self._found, shard, slots=slots, memory=memory, decode=decode)
         return PlannedLoader(self._channel, request, self._found, shard, passes, **options)
 
@@ -98,7 +100,8 @@ def epochs_of(plan: FoundPlan, shard: int) -> tuple[int, ...]:
     return plan.shards[shard]
 
 
-def _check_loading(plan: FoundPlan, shard: int, slots: int, passes: int | None) -> None:
+def check_loading(plan: FoundPlan, shard: int, slots: int, passes: int | None) -> None:
+    """Raise InvalidArgument for what a loader of the plan cannot do, as the embedded one does."""
     if slots < 2:
         raise InvalidArgument(f"slots: expected at least 2, one in use and one being loaded, found {slots}")
     epochs = epochs_of(plan, shard)
@@ -106,3 +109,9 @@ def _check_loading(plan: FoundPlan, shard: int, slots: int, passes: int | None) 
         raise InvalidArgument(f"passes: expected at least 1, or None for no end, found {passes}")
     if epochs[-1] == epochs[0]:
         raise InvalidArgument(f"plan {plan.name!r}: shard {shard} has no minibatches")
+
+
+def check_threads(threads: int) -> None:
+    """Raise InvalidArgument as embedded; a program runs in both places, and a server has its own threads."""
+    if threads < 1:
+        raise InvalidArgument(f"threads: expected at least 1, found {threads}")

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from outcrop.client.rpc import Rpc
-from outcrop.errors import NotFound
+from outcrop.errors import InvalidArgument, NotFound
 from outcrop.proto.documents import from_document
 from outcrop.proto.sampling import checked_number
-from outcrop.types import KINDS, DeviceModel, OnlineOptions, PlanReport, parse_budget
+from outcrop.types import KINDS, DeviceModel, OnlineOptions, PlanReport, parse_budget, parse_bytes
 from outcrop.v1 import plan_pb2 as pb
 from outcrop.v1.sampling_pb2 import MinibatchSpec
 
@@ -86,16 +86,24 @@ def online(minibatches: MinibatchSpec, options: OnlineOptions) -> pb.StreamMinib
 
 
 def fresh(
-    name: str, minibatches: MinibatchSpec, *, epochs: int | None, cache: int, pack: int, disk: int | None, slots: int
+    name: str,
+    minibatches: MinibatchSpec,
+    epochs: int | None,
+    cache_memory: str | int,
+    pack_memory: str | int,
+    disk: str | int | None,
+    slots: int,
 ) -> pb.StreamFreshMinibatchesRequest:
-    """Return a request for minibatches of plans that are made as they go."""
+    """Return a request for minibatches of plans that are made as they go. Raises InvalidArgument."""
+    if epochs is not None and epochs < 1:
+        raise InvalidArgument(f"num_epochs: expected at least 1, or None, found {epochs}")
     return pb.StreamFreshMinibatchesRequest(
         name=name,
         minibatches=minibatches,
         epochs=epochs,
-        cache_bytes=cache,
-        pack_bytes=pack,
-        disk_bytes=disk,
+        cache_bytes=parse_budget(cache_memory),
+        pack_bytes=parse_bytes(pack_memory),
+        disk_bytes=None if disk is None else parse_bytes(disk),
         slots=slots,
     )
 
