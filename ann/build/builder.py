@@ -49,6 +49,7 @@ from outcrop.types import (
     Progress,
     VectorSource,
     as_vector_source,
+    check_source,
     check_strings,
 )
 
@@ -74,8 +75,6 @@ class Builder:
         self._source = as_vector_source(vectors)
         self._strings: list[str] | None = None
         if spec.id_type == "string":
-            if ids is None:
-                raise InvalidArgument("ids: a collection with string ids needs a string for every vector")
             self._strings = check_strings(ids)
             ids = None
         self._ids = None if ids is None else np.asarray(ids)
@@ -86,8 +85,7 @@ class Builder:
         self._device = DeviceModel()
 
     def _checked(self, source: VectorSource) -> BuildInput:
-        if self._strings is not None and len(self._strings) != source.num_rows:
-            raise InvalidArgument(f"ids: expected {source.num_rows} strings, found {len(self._strings)}")
+        check_source(self._spec, source, self._strings)
         return BuildInput(self._spec, source, self._ids)
 
     def job_id(self, collection_id: str) -> str | None:

@@ -17,8 +17,9 @@ from outcrop.types import (
     CollectionSpec,
     Int64Array,
     VectorSource,
-    check_source,
+    checked_batches,
     checked_ids,
+    memmap_place,
     row_ranges,
 )
 
@@ -35,7 +36,7 @@ def identity(source: VectorSource) -> str | None:
     path = getattr(array, "filename", None) if array is not None else getattr(source, "path", None)
     if path is not None:
         status = Path(path).stat()
-        place = [array.offset, array.strides] if isinstance(array, np.memmap) else []
+        place = memmap_place(array) if isinstance(array, np.memmap) else []
         found = [str(Path(path).resolve()), status.st_size, status.st_mtime_ns, *place]
     elif array is not None:
         rows = max(1, _CHECKSUM_BYTES // max(1, array[:1].nbytes))
@@ -48,30 +49,19 @@ def identity(source: VectorSource) -> str | None:
 
 def spooled(batches: Iterable[AnyArray], path: Path) -> ArraySource:
     """Write the batches of an iterable to a file, and return that. Raises InvalidArgument unless they fit together."""
-    num_rows, dim = 0, 0
-    dtype: np.dtype[Any] = np.dtype(np.float32)
+    num_rows = 0
     with path.open("wb") as file:
-        for batch in batches:
-            array = np.ascontiguousarray(batch)
-            if array.ndim != 2 or (num_rows and (array.shape[1] != dim or array.dtype != dtype)):
-                raise InvalidArgument(
-                    f"vectors: batch at row {num_rows}: expected shape [n, {dim or 'dim'}] and one dtype throughout, "
-                    f"found {list(array.shape)} of {array.dtype}"
-                )
-            dim, dtype = array.shape[1], array.dtype
+        for array in checked_batches(batches):
             array.tofile(file)
             num_rows += len(array)
-    if not num_rows:
-        raise InvalidArgument("vectors: expected at least one batch with at least one row, found none")
-    return ArraySource(np.memmap(path, dtype, "r", shape=(num_rows, dim)))
+    return ArraySource(np.memmap(path, array.dtype, "r", shape=(num_rows, array.shape[1])))
 
 
 class BuildInput:
     """Checked batches of a source: rows as they are stored, and their ids."""
 
     def __init__(self, spec: CollectionSpec, source: VectorSource, ids: Any) -> None:
-        """ids: int64 [n]; None numbers the rows. String ids are numbered too; their text is the caller's to store."""
-        check_source(spec, source)
+        """source: one that `check_source` lets pass. ids: int64 [n]; None numbers the rows. String ids are numbered too; their text is the caller's to store."""
         self.spec = spec
         self.source = source
         self.num_rows = source.num_rows

@@ -11,8 +11,10 @@ from outcrop.ann import BuildOptions
 from outcrop.ann.build import buckets, lists
 from outcrop.ann.build import builder as builder_module
 from outcrop.ann.build.builder import Builder
+from outcrop.ann.build.source import identity
 from outcrop.errors import Cancelled, NotFound
 from outcrop.store.format.block_file import BLOCK_BYTES
+from outcrop.types import ArraySource
 
 pytestmark = pytest.mark.usefixtures("every_tick")
 
@@ -225,3 +227,13 @@ def test_other_ids_never_resume_a_cancelled_build(database, vectors):
     cancel_after_scan(collection, stored, np.arange(800))
     collection.build(stored, np.arange(800) + 5, **OPTIONS).wait()
     assert collection.search(stored[0], 1, exact=True).ids.tolist() == [[5]]
+
+
+def test_parts_of_a_mapped_file_are_different_inputs(vectors, tmp_path):
+    np.save(tmp_path / "all.npy", vectors(100, 8))
+    mapped = np.load(tmp_path / "all.npy", mmap_mode="r")
+
+    identities = [identity(ArraySource(part)) for part in (mapped, mapped[:50], mapped[50:], mapped[::2])]
+
+    assert len(set(identities)) == 4
+    assert identity(ArraySource(np.load(tmp_path / "all.npy", mmap_mode="r")[50:])) == identities[2]

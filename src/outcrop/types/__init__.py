@@ -9,6 +9,7 @@ from outcrop.types.arrays import (
     UInt32Array,
     UInt64Array,
     as_float32,
+    memmap_place,
     row_ranges,
 )
 from outcrop.types.build import COPY_RULES, BuildOptions
@@ -80,7 +81,14 @@ from outcrop.types.sources import (
 )
 from outcrop.types.storage import MemoryStatistics, ReaderStatistics
 from outcrop.types.tiers import TierStatistics, VictimStatistics
-from outcrop.types.vectors import ArraySource, as_vector_source, check_source, check_strings, checked_ids
+from outcrop.types.vectors import (
+    ArraySource,
+    as_vector_source,
+    check_source,
+    check_strings,
+    checked_batches,
+    checked_ids,
+)
 
 __all__ = [
     "COPY_RULES",
@@ -182,10 +190,12 @@ __all__ = [
     "check_new_file",
     "check_source",
     "check_strings",
+    "checked_batches",
     "checked_ids",
     "format_bytes",
     "homogeneous",
     "is_archive_path",
+    "memmap_place",
     "parse_budget",
     "parse_bytes",
     "row_ids",

@@ -21,6 +21,12 @@ def row_ranges(num_rows: int, batch_rows: int) -> Iterator[tuple[int, int]]:
         yield start, min(start + batch_rows, num_rows)
 
 
+def memmap_place(array: "np.memmap[Any, Any]") -> list[Any]:
+    """Return what tells one part of a mapped file from another: JSON. A view's `offset` is that of the whole map."""
+    start = np.frombuffer(array._mmap, np.uint8).ctypes.data
+    return [array.offset, array.ctypes.data - start, array.strides]
+
+
 def as_float32(rows: AnyArray) -> Float32Array:
     """Return rows as float32, C-contiguous; no copy where they already are."""
     return np.ascontiguousarray(rows, dtype=np.float32)

@@ -1,6 +1,6 @@
 """Vectors and their ids, as callers have them: an array, an opened file, an iterable of batches."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -49,8 +49,31 @@ def as_vector_source(vectors: Any) -> VectorSource | None:
     )
 
 
-def check_source(spec: CollectionSpec, source: VectorSource) -> None:
-    """Raise InvalidArgument unless a collection can take the rows of a source, as far as its shape tells."""
+def checked_batches(batches: Iterable[npt.ArrayLike]) -> Iterator[AnyArray]:
+    """Yield the arrays of an iterable, C-contiguous. Raises InvalidArgument unless they fit together, and for none."""
+    num_rows, dim = 0, 0
+    dtype: np.dtype[Any] = np.dtype(np.float32)
+    for batch in batches:
+        array = np.ascontiguousarray(batch)
+        if array.ndim != 2 or (num_rows and (array.shape[1] != dim or array.dtype != dtype)):
+            raise InvalidArgument(
+                f"vectors: batch at row {num_rows}: expected shape [n, {dim or 'dim'}] and one dtype throughout, "
+                f"found {list(array.shape)} of {array.dtype}"
+            )
+        dim, dtype = array.shape[1], array.dtype
+        num_rows += len(array)
+        yield array
+    if not num_rows:
+        raise InvalidArgument("vectors: expected at least one batch with at least one row, found none")
+
+
+def check_source(spec: CollectionSpec, source: VectorSource, texts: list[str] | None = None) -> None:
+    """Raise InvalidArgument unless a collection can take the rows of a source, as far as its shape tells.
+
+    texts: their ids, in a collection with string ids.
+    """
+    if texts is not None and len(texts) != source.num_rows:
+        raise InvalidArgument(f"ids: expected {source.num_rows} strings, found {len(texts)}")
     if source.dim != spec.dim:
         raise InvalidArgument(f"vectors: expected dimension {spec.dim}, found {source.dim}")
     if source.num_rows < 1:
@@ -78,7 +101,9 @@ def checked_ids(ids: npt.ArrayLike, num_rows: int) -> Int64Array:
 
 def check_strings(ids: Any) -> list[str]:
     """Return ids as a list of text. Raises InvalidArgument, naming the row, for other types, repeats and over-long
-    ones."""
+    ones; and for None."""
+    if ids is None:
+        raise InvalidArgument("ids: a collection with string ids needs a string for every vector")
     strings = list(ids)
     seen: dict[str, int] = {}
     for row, value in enumerate(strings):
