@@ -34,7 +34,7 @@ def from_document(document: Document, kind: type[Record]) -> Record:
 def to_json(value: Any) -> Any:
     """Return dataclasses, mappings, sequences, arrays and NumPy's numbers as JSON has them.
 
-    A mapping whose keys are no texts becomes a list of pairs.
+    A mapping whose keys are no texts becomes a list of pairs; bytes become hexadecimal digits.
     """
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {field.name: to_json(getattr(value, field.name)) for field in dataclasses.fields(value)}
@@ -44,6 +44,8 @@ def to_json(value: Any) -> Any:
         return [[to_json(key), to_json(item)] for key, item in value.items()]
     if isinstance(value, np.ndarray | np.generic):
         return value.tolist()
+    if isinstance(value, bytes):
+        return value.hex()
     if isinstance(value, Sequence) and not isinstance(value, str):
         return [to_json(item) for item in value]
     if value is None or isinstance(value, str | int | float | bool):
@@ -69,6 +71,8 @@ def from_json(value: Any, kind: Any) -> Any:
         return {from_json(key, arguments[0]): from_json(item, arguments[1]) for key, item in pairs}
     if origin is not None and isinstance(origin, type) and issubclass(origin, Sequence):
         return [from_json(item, arguments[0]) for item in value]
+    if kind is bytes:
+        return bytes.fromhex(value)
     if kind is float and isinstance(value, int):
         return float(value)
     return value

@@ -8,7 +8,7 @@ import pytest
 
 from outcrop.errors import OutcropError
 from outcrop.proto.documents import from_document, to_document
-from outcrop.types import Progress
+from outcrop.types import FileEntry, Manifest, Progress
 from outcrop.v1.common_pb2 import Document
 
 
@@ -52,3 +52,9 @@ def test_fields_of_a_newer_end_are_left_out_and_missing_ones_take_their_defaults
 def test_a_document_that_does_not_fit_is_an_error_of_the_server(json: str) -> None:
     with pytest.raises(OutcropError, match="Progress"):
         from_document(Document(type="Progress", json=json), Progress)
+
+
+def test_a_manifest_comes_back_with_the_bytes_of_its_file_ids() -> None:
+    manifest = Manifest("o", 3, 1.5, (FileEntry("a.blk", "rows", 3, bytes(range(16)), 7),), {"metric": "l2"})
+
+    assert from_document(to_document(manifest), Manifest) == manifest
