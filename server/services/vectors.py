@@ -11,6 +11,8 @@ from outcrop.server.metrics import ServerMetrics
 from outcrop.server.search import Searcher, queries_of, search_key
 from outcrop.v1 import vector_pb2 as pb
 
+_LONGEST_ID = {"int64": 8, "string": 1024}
+
 
 class VectorService:
     """See proto/outcrop/v1/vector.proto."""
@@ -37,10 +39,11 @@ class VectorService:
     async def export(self, request: pb.ExportRequest, call: Call) -> AsyncIterator[pb.ExportResponse]:
         """Yield all vectors of the current version, in the order in which they are stored."""
         collection = await call.run(self._engine.collection, request.collection)
-        batch_rows = max(1, CHUNK_BYTES // collection.spec.row_bytes)
+        batch_rows = max(1, CHUNK_BYTES // (collection.spec.row_bytes + _LONGEST_ID[collection.spec.id_type]))
         version = request.version if request.HasField("version") else None
         row = request.start_row
         scan = await call.run(collection.scan, batch_rows, start_row=row, version=version, stop=call.stop)
+        yield pb.ExportResponse(version=scan.version, num_rows=scan.num_rows, start_row=row)
         async for ids, vectors in call.each(scan):
             yield pb.ExportResponse(
                 version=scan.version,
