@@ -61,7 +61,8 @@ class BuildInput:
     """Checked batches of a source: rows as they are stored, and their ids."""
 
     def __init__(self, spec: CollectionSpec, source: VectorSource, ids: Any) -> None:
-        """source: one that `check_source` lets pass. ids: int64 [n]; None numbers the rows. String ids are numbered too; their text is the caller's to store."""
+        """source: one that `check_source` lets pass. ids: int64 [n]; None numbers the rows. String ids are
+        numbered too; their text is the caller's to store."""
         self.spec = spec
         self.source = source
         self.num_rows = source.num_rows
