@@ -10,7 +10,7 @@ import grpc
 from google.protobuf.message import Message
 
 from outcrop.client.channel import check_open, make_callable, open_channel
-from outcrop.client.endpoint import Endpoint
+from outcrop.client.endpoint import Endpoint, Retries
 from outcrop.client.failures import failure
 from outcrop.client.forks import gate
 from outcrop.client.retry import Attempts
@@ -76,10 +76,12 @@ class AsyncChannel:
         finally:
             call.cancel()
 
-    async def stream(self, feed: Feed[Item], timeout: float | None = None) -> AsyncIterator[Item]:
+    async def stream(
+        self, feed: Feed[Item], timeout: float | None = None, retries: Retries | None = None
+    ) -> AsyncIterator[Item]:
         """Yield what a server's stream brings. As `Channel.stream`."""
         method = method_of(type(feed.request()))
-        attempts = Attempts(self.endpoint.retries, method.idempotent, timeout)
+        attempts = Attempts(retries or self.endpoint.retries, method.idempotent, timeout)
         make, metadata = self._callable(method), self.endpoint.metadata()
         while True:
             call = make(feed.request(), timeout=attempts.remaining(), metadata=metadata)

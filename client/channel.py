@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import grpc
 from google.protobuf.message import Message
 
-from outcrop.client.endpoint import Endpoint
+from outcrop.client.endpoint import Endpoint, Retries
 from outcrop.client.failures import failure
 from outcrop.client.forks import gate
 from outcrop.client.retry import Attempts
@@ -78,11 +78,19 @@ class Channel:
         except grpc.RpcError as error:
             raise failure(error, method, self.endpoint) from None
 
-    def stream(self, feed: Feed[Item], timeout: float | None = None, stop: Stop | None = None) -> Iterator[Item]:
+    def stream(
+        self,
+        feed: Feed[Item],
+        timeout: float | None = None,
+        stop: Stop | None = None,
+        retries: Retries | None = None,
+    ) -> Iterator[Item]:
         """Yield what a server's stream brings. One that breaks is taken up where it was; the server is told when the
-        iterator is closed. timeout: seconds for all of it; by default there is no limit. Raises as `call` does."""
+        iterator is closed. timeout: seconds for all of it; by default there is no limit. retries: instead of those of
+        the endpoint. Raises as `call` does."""
         method = method_of(type(feed.request()))
-        attempts = Attempts(self.endpoint.retries, method.idempotent, timeout if stop is None else stop.remaining())
+        seconds = timeout if stop is None else stop.remaining()
+        attempts = Attempts(retries or self.endpoint.retries, method.idempotent, seconds)
         while True:
             try:
                 for response in self._responses(method, feed.request(), attempts.remaining(), stop):

@@ -8,7 +8,9 @@ from outcrop.client.channel import Channel
 from outcrop.client.collection import Collection
 from outcrop.client.endpoint import Endpoint, parse_endpoint
 from outcrop.client.graph_database import GraphDatabase
-from outcrop.client.rpcs import collections
+from outcrop.client.job import RemoteJob, followed
+from outcrop.client.rpcs import collections, jobs
+from outcrop.client.rpcs.jobs import JobRecord
 from outcrop.client.snapshots import Snapshots
 from outcrop.types import CollectionInfo, CollectionSpec
 
@@ -52,6 +54,15 @@ class Database(GraphDatabase, Snapshots):
     def drop_collection(self, name: str) -> None:
         """Remove a collection. Searches under way end as they began. Raises NotFound."""
         self._channel.call(collections.drop(name))
+
+    def list_jobs(self, *, ended: bool = False) -> list[JobRecord]:
+        """Return the jobs of the server about what the key may see, newest first. ended: also those."""
+        return self._channel.call(jobs.listed(ended))
+
+    def job(self, job_id: str) -> RemoteJob[Any]:
+        """Return a job of the server by its `id`, to wait for it or to cancel it; whoever began it. Raises NotFound."""
+        found = self._channel.call(jobs.get(job_id))
+        return RemoteJob(f"{found.kind} {found.id}", self._channel, lambda control: followed(job_id, control))
 
     def close(self) -> None:
         """End the connection. Jobs of the server go on."""

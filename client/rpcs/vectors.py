@@ -6,9 +6,9 @@ import numpy as np
 import numpy.typing as npt
 
 from outcrop.client.rpc import Feed, Rpc
-from outcrop.errors import OutcropError
+from outcrop.errors import InvalidArgument, OutcropError
 from outcrop.proto.tensors import from_ids, from_tensor, to_tensor
-from outcrop.types import AnyArray, Neighbors, SearchUsage
+from outcrop.types import AnyArray, CollectionSpec, Neighbors, SearchUsage, check_count, check_k
 from outcrop.v1 import vector_pb2 as pb
 
 Ids = npt.NDArray[np.int64] | npt.NDArray[np.object_]
@@ -25,7 +25,15 @@ def search(
     exact: bool,
     share_reads: bool,
 ) -> Rpc[Neighbors]:
-    """Ask for the nearest vectors of each query; arguments of None are left to the server."""
+    """Ask for the nearest vectors of each query; arguments of None are left to the server. What the message could not
+    say is refused here. Raises InvalidArgument."""
+    check_k(k)
+    if rerank is not None:
+        check_count("rerank", rerank, 0)
+    if nprobe is not None:
+        check_count("nprobe", nprobe, 1)
+    if not (recall is None or isinstance(recall, int | float | np.number)):
+        raise InvalidArgument(f"recall: expected above 0 and at most 1, found {recall!r}")
     request = pb.SearchRequest(
         collection=collection,
         k=k,
@@ -47,34 +55,36 @@ def count(collection: str) -> Rpc[int]:
 class Export(Feed[tuple[Ids, AnyArray]]):
     """All vectors of one version: (ids, vectors) as they are stored."""
 
-    def __init__(self, collection: str, start_row: int = 0) -> None:
-        self._collection = collection
-        self._next_row = start_row
-        self._version: int | None = None
-        self._num_rows: int | None = None
+    def __init__(self, collection: str, spec: CollectionSpec, start_row: int, version: int | None) -> None:
+        self.version = version
+        self.num_rows: int | None = None
+        self._collection, self._spec, self._row = collection, spec, start_row
 
     @property
     def complete(self) -> bool:
         """Whether the last row has come."""
-        return self._num_rows is not None and self._next_row >= self._num_rows
+        return self.num_rows is not None and self._row >= self.num_rows
 
     def request(self) -> pb.ExportRequest:
         """Return what is left, of the version that was begun with."""
-        return pb.ExportRequest(collection=self._collection, start_row=self._next_row, version=self._version)
+        return pb.ExportRequest(collection=self._collection, start_row=self._row, version=self.version)
 
     def read(self, response: pb.ExportResponse) -> tuple[Ids, AnyArray]:
-        """Return the rows of a message."""
+        """Return the rows of a message; the first one has none."""
+        self.version, self.num_rows = response.version, response.num_rows
+        if not response.HasField("vectors"):
+            none = np.empty(0, np.int64 if self._spec.id_type == "int64" else object)
+            return none, np.empty((0, self._spec.dim), self._spec.dtype)
+        if response.start_row != self._row:
+            raise OutcropError(f"export: expected row {self._row}, found {response.start_row}")
         vectors = from_tensor(response.vectors, "vectors")
-        if response.start_row != self._next_row:
-            raise OutcropError(f"export: expected row {self._next_row}, found {response.start_row}")
-        self._version, self._num_rows = response.version, response.num_rows
-        self._next_row += len(vectors)
+        self._row += len(vectors)
         return from_ids(response.ids, (len(vectors),)), vectors
 
     def end(self) -> None:
         """Raise unless the last row has come."""
-        if self._num_rows is not None and not self.complete:
-            raise OutcropError(f"export: ended before row {self._next_row} of {self._num_rows}")
+        if not self.complete:
+            raise OutcropError(f"export: ended before row {self._row} of {self.num_rows}")
 
 
 def _neighbors(response: pb.SearchResponse) -> Neighbors:

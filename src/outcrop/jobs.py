@@ -42,7 +42,7 @@ class Job(Generic[Result]):
         finished."""
         self._cancelled.set()
 
-    def wait(self, timeout: float | None = None, progress: bool | Callable[[Progress], None] = False) -> Result:
+    def wait(self, timeout: float | None = None, progress: bool | Callable[[Progress], object] = False) -> Result:
         """Return the result when there is one.
 
         timeout: seconds, then Unavailable is raised and the work goes on. progress: True writes a line to a terminal's
@@ -92,7 +92,7 @@ def not_finished(name: str, timeout: float | None) -> Unavailable:
     return Unavailable(f"{name}: not finished after {timeout} seconds; it goes on, wait again")
 
 
-def line_writer() -> Callable[[Progress], None] | None:
+def line_writer() -> Callable[[Progress], object] | None:
     """Return what writes progress as one line to a terminal's standard error; None where that is no terminal."""
     if not sys.stderr.isatty():
         return None
