@@ -4,6 +4,7 @@ import os
 from types import TracebackType
 from typing import Any
 
+from outcrop.client.administration import Administration
 from outcrop.client.channel import Channel
 from outcrop.client.collection import Collection
 from outcrop.client.endpoint import Endpoint, parse_endpoint
@@ -15,7 +16,7 @@ from outcrop.client.snapshots import Snapshots
 from outcrop.types import CollectionInfo, CollectionSpec
 
 
-class Database(GraphDatabase, Snapshots):
+class Database(GraphDatabase, Snapshots, Administration):
     """A root folder that a server has open; `outcrop.connect("grpc://…")` returns one. A context manager; for several
     threads, also after a fork; may be pickled. Methods, results and errors are those of `outcrop.embedded.Database`."""
 

@@ -58,7 +58,7 @@ from outcrop.types.reports import PlanProblems, Problem, StoredReport, VerifyRep
 from outcrop.types.sampling import Expand, Fanouts, Labor, SamplerOptions, SamplerStatistics, Temporal
 from outcrop.types.search import MOST_K, Neighbors, SearchUsage, check_count, check_k
 from outcrop.types.seeds import EdgeSeeds, NodeSeeds, Seeds
-from outcrop.types.server import ServerStatistics
+from outcrop.types.server import ServerInfo, ServerLimits, ServerStatistics
 from outcrop.types.snapshots import (
     ArchiveInfo,
     RestoredObject,
@@ -161,6 +161,8 @@ __all__ = [
     "ScoreKind",
     "SearchUsage",
     "Seeds",
+    "ServerInfo",
+    "ServerLimits",
     "ServerStatistics",
     "SnapshotInfo",
     "SnapshotObject",

@@ -5,6 +5,36 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
+class ServerLimits:
+    """What a server takes. message_bytes: of a unary request. k, queries: of a search. dimension: of vectors.
+    chunk_bytes: of a message of a stream. longest_deadline_seconds: a unary call that states more is cut to it."""
+
+    message_bytes: int
+    k: int
+    queries: int
+    dimension: int
+    chunk_bytes: int
+    longest_deadline_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class ServerInfo:
+    """What a server is. reader: io_uring, pread or memory, and why. instructions: those that its kernels use. role: of
+    the caller: read, write or admin. process: the one that answered; writer: whether it is the one that writes."""
+
+    version: str
+    reader: str
+    reader_reason: str
+    instructions: str
+    limits: ServerLimits
+    role: str
+    process: int
+    writer: bool
+    workers: int
+    started_unix: float
+
+
+@dataclass(frozen=True, slots=True)
 class ServerStatistics:
     """Counters of one process since it began.
 
