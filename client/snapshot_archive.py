@@ -71,12 +71,6 @@ class AsyncSnapshotArchive:
         await self.close()
 
 
-def archive_chunks(archive: SnapshotArchive, offset: int) -> Iterator[memoryview]:
-    """Yield all bytes from an offset on, in pieces; a stream that breaks is taken up where it was."""
-    if offset < archive.size_bytes:
-        yield from archive._channel.stream(Download(archive._name, archive._head, offset, archive.size_bytes))
-
-
 def check_range(offset: int, length: int) -> None:
     """Raise InvalidArgument for what is negative."""
     if offset < 0 or length < 0:

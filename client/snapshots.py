@@ -1,15 +1,26 @@
 """Snapshots of a server: what `Database` has of them."""
 
 import os
-from collections.abc import Callable, Sequence
+import secrets
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from outcrop.client.channel import Channel
-from outcrop.client.partial_file import PartialFile
+from outcrop.client.job import RemoteJob, followed
 from outcrop.client.rpcs import snapshots
-from outcrop.client.snapshot_archive import SnapshotArchive, archive_chunks
-from outcrop.jobs import Job
-from outcrop.types import ArchiveInfo, Progress, SnapshotInfo, check_new_file
+from outcrop.client.snapshot_archive import SnapshotArchive
+from outcrop.client.snapshot_jobs import check_archive, export, restore_file, snapshot_name
+from outcrop.client.uploading import fresh_id
+from outcrop.types import (
+    ArchiveInfo,
+    RestoreReport,
+    SnapshotInfo,
+    SnapshotOrPath,
+    SnapshotReport,
+    check_new_file,
+    is_archive_path,
+    parse_bytes,
+)
 
 
 class Snapshots:
@@ -37,7 +48,7 @@ class Snapshots:
         """Open a snapshot as the bytes of its archive, any part of which can be read. Raises NotFound, CorruptFile."""
         return SnapshotArchive(self._channel, name)
 
-    def export_snapshot(self, name: str, path: str | os.PathLike[str]) -> Job[ArchiveInfo]:
+    def export_snapshot(self, name: str, path: str | os.PathLike[str]) -> RemoteJob[ArchiveInfo]:
         """Download the archive of a snapshot to a new file, here, and return the job.
 
         A download that breaks off is taken up where it was; a killed or cancelled one leaves `<path>.partial`, from
@@ -46,15 +57,30 @@ class Snapshots:
         """
         target = Path(path).absolute()
         check_new_file(target)
-        archive = SnapshotArchive(self._channel, name)
-        return Job(f"export of {name}", lambda report: download(archive, target, report))
+        (head,) = self._channel.stream(snapshots.Opening(name))
+        return RemoteJob(f"export of {name}", self._channel, lambda control: export(name, head, target, control))
 
+    def verify_snapshot(self, source: SnapshotOrPath, *, memory: str | int = "256MiB") -> RemoteJob[SnapshotReport]:
+        """Let the server read every byte of a snapshot, and return the job. memory: there. Raises NotFound, and
+        InvalidArgument for an archive: it is verified where it lies, by an embedded database."""
+        name, job_id = snapshot_name(source), fresh_id("verify", secrets.token_hex(16))
+        self._channel.call(snapshots.verify(name, parse_bytes(memory), job_id))
+        return RemoteJob(f"verification of {name}", self._channel, lambda control: followed(job_id, control))
 
-def download(archive: SnapshotArchive, target: Path, report: Callable[[Progress], None]) -> ArchiveInfo:
-    """Write an archive to a file that does not exist."""
-    with PartialFile(target, archive.etag) as file:
-        for data in archive_chunks(archive, file.size_bytes):
-            file.write(data)
-            report(Progress("archive", file.size_bytes / archive.size_bytes, None))
-        file.finish()
-    return ArchiveInfo(str(target), archive.size_bytes, archive.etag)
+    def restore_snapshot(
+        self,
+        source: SnapshotOrPath,
+        *,
+        rename: Mapping[str, str] | None = None,
+        objects: Sequence[tuple[str, str]] | None = None,
+    ) -> RemoteJob[RestoreReport]:
+        """As embedded, in the server. An archive lies here and is uploaded first; what is wrong with it, the job
+        tells."""
+        job_id, renamed = fresh_id("restore", secrets.token_hex(16)), rename or {}
+        title = f"restore of {os.fspath(source)}"
+        if is_archive_path(source):
+            path = check_archive(Path(source))
+            upload = lambda control: restore_file(path, renamed, objects, job_id, control)  # noqa: E731
+            return RemoteJob(title, self._channel, upload)
+        self._channel.call(snapshots.restore({"name": str(source)}, renamed, objects, job_id))
+        return RemoteJob(title, self._channel, lambda control: followed(job_id, control))

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from outcrop.client.rpc import Feed, Rpc
-from outcrop.errors import OutcropError
+from outcrop.errors import InvalidArgument, OutcropError
 from outcrop.proto.chunks import Chunk
 from outcrop.types import SnapshotInfo, SnapshotObject
 from outcrop.v1 import snapshot_pb2 as pb
@@ -20,7 +20,11 @@ class ArchiveHead:
 
 
 def create(name: str, objects: Sequence[tuple[str, str]] | None) -> Rpc[SnapshotInfo]:
-    """Keep the current versions of objects, by (kind, name); None is all that the key may see."""
+    """Keep the current versions of objects, by (kind, name); None is all that the key may see.
+
+    Raises InvalidArgument for a list without any, which would mean all of them on the wire.
+    """
+    _check_some(objects, f"snapshot {name!r}: expected at least one object with a version, found none")
     request = pb.CreateSnapshotRequest(name=name, objects=_names(objects))
     return Rpc(request, lambda response: _info(response.snapshot))
 
@@ -40,16 +44,18 @@ def delete(name: str) -> Rpc[None]:
     return Rpc(pb.DeleteSnapshotRequest(name=name), lambda _: None)
 
 
-def verification(name: str, memory_bytes: int, job_id: str) -> pb.VerifySnapshotRequest:
-    """Return what asks for a job that reads every byte."""
-    return pb.VerifySnapshotRequest(name=name, memory_bytes=memory_bytes, job_id=job_id)
+def verify(name: str, memory_bytes: int, job_id: str) -> Rpc[None]:
+    """Begin a job that reads every byte."""
+    return Rpc(pb.VerifySnapshotRequest(name=name, memory_bytes=memory_bytes, job_id=job_id), lambda _: None)
 
 
-def restoration(
+def restore(
     source: Mapping[str, str], rename: Mapping[str, str], objects: Sequence[tuple[str, str]] | None, job_id: str
-) -> pb.RestoreSnapshotRequest:
-    """Return what asks for a job that restores. source: {"name": ...} or {"upload_id": ...}."""
-    return pb.RestoreSnapshotRequest(**source, rename=rename, objects=_names(objects), job_id=job_id)
+) -> Rpc[None]:
+    """Begin a job that restores. source: {"name": ...} or {"upload_id": ...}. Raises InvalidArgument, as `create`."""
+    _check_some(objects, "restore: expected at least one object, found none")
+    request = pb.RestoreSnapshotRequest(**source, rename=rename, objects=_names(objects), job_id=job_id)
+    return Rpc(request, lambda _: None)
 
 
 class Opening(Feed[ArchiveHead]):
@@ -96,6 +102,11 @@ class Download(Feed[memoryview]):
             raise OutcropError(
                 f"snapshot {self._name!r}: the archive ended at {self._next}, expected {self._stop} bytes"
             )
+
+
+def _check_some(objects: Sequence[tuple[str, str]] | None, message: str) -> None:
+    if objects is not None and not objects:
+        raise InvalidArgument(message)
 
 
 def _names(objects: Sequence[tuple[str, str]] | None) -> list[ObjectName]:

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,20 +12,23 @@ import pytest
 from tests.serving import Served, serving
 
 import outcrop
-from outcrop.client import Database, parse_endpoint
-from outcrop.client.snapshot_archive import archive_chunks
-from outcrop.errors import AlreadyExists, Cancelled, InvalidArgument, NotFound, Unavailable
-from outcrop.types import ArchiveInfo
+from outcrop.client import Database, parse_endpoint, snapshot_jobs
+from outcrop.errors import AlreadyExists, Cancelled, CorruptFile, InvalidArgument, NotFound, Unavailable
+from outcrop.types import ArchiveInfo, Progress, RestoredObject
 
 ROWS = np.random.default_rng(1).standard_normal((3000, 512)).astype(np.float32)
 
 
-@pytest.fixture(scope="module")
-def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("snapshots") / "root"
+def fill(path: Path) -> Path:
+    """A root with one table."""
     with outcrop.connect(path) as database:
         database.import_features("x", ROWS).wait()
     return path
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return fill(tmp_path_factory.mktemp("snapshots") / "root")
 
 
 @pytest.fixture(scope="module")
@@ -134,21 +138,76 @@ def test_a_cancelled_export_is_completed_by_the_next(database: Database, whole: 
     assert (tmp_path / "archive").read_bytes() == whole
 
 
-def test_a_download_whose_server_is_killed_goes_on_when_it_is_back(root: Path, tmp_path: Path) -> None:
+def test_a_download_whose_server_is_killed_goes_on_when_it_is_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(snapshot_jobs, "_SEGMENT_BYTES", 16 << 10)
+    root = fill(tmp_path / "root")
     with serving(root, threads=1, reader="pread") as first, Database(parse_endpoint(first.url)) as database:
-        database.create_snapshot("tuesday")
-        archive = database.snapshot_archive("tuesday")
-        chunks = archive_chunks(archive, 0)
-        received = [next(chunks)]
+        database.create_snapshot("monday")
+        job = database.export_snapshot("monday", tmp_path / "archive")
+        while not job.progress.fraction:
+            time.sleep(0.001)
         first.kill()
+        assert not job.done
         with serving(root, threads=1, reader="pread", listen=first.address):
-            received += chunks
-            assert b"".join(received) == archive.read(0, archive.size_bytes)
-            database.delete_snapshot("tuesday")
+            job.wait(timeout=60)
+    with outcrop.connect(root) as embedded:
+        embedded.export_snapshot("monday", tmp_path / "expected").wait()
+    assert (tmp_path / "archive").read_bytes() == (tmp_path / "expected").read_bytes()
 
 
-def test_a_server_that_is_gone_is_told(root: Path, tmp_path: Path) -> None:
-    with serving(root, threads=1, reader="pread") as server:
+def test_a_server_that_is_gone_is_told(tmp_path: Path) -> None:
+    with serving(tmp_path / "root", threads=1, reader="pread") as server:
         gone = server.url
     with Database(parse_endpoint(gone, timeout=1)) as database, pytest.raises(Unavailable):
         database.create_snapshot("never")
+
+
+def test_a_snapshot_is_verified_by_the_server(database: Database, tmp_path: Path) -> None:
+    report = database.verify_snapshot("monday").wait(timeout=60)
+    assert (report.name, report.num_objects, report.problems) == ("monday", 1, ())
+    assert report.size_bytes == database.snapshot("monday").size_bytes
+    with pytest.raises(NotFound, match="no snapshot 'tuesday'"):
+        database.verify_snapshot("tuesday")
+    with pytest.raises(InvalidArgument, match="an archive is verified where it lies"):
+        database.verify_snapshot(tmp_path / "archive")
+
+
+def test_what_is_restored_is_there_to_the_bit(database: Database, root: Path) -> None:
+    job = database.restore_snapshot("monday", rename={"features/x": "again"})
+    assert job.wait(timeout=60).objects == (RestoredObject("features", "again", 1),)
+    with outcrop.connect(root, read_only=True) as embedded, embedded.features("again") as table:
+        assert np.array_equal(table.fetch(np.arange(len(ROWS))), ROWS)
+    database.drop_features("again")
+
+
+def test_an_archive_of_this_machine_is_uploaded_and_restored(database: Database, tmp_path: Path) -> None:
+    database.export_snapshot("monday", tmp_path / "archive").wait(timeout=60)
+    with serving(tmp_path / "root", threads=1, reader="pread") as other, Database(parse_endpoint(other.url)) as there:
+        seen: list[Progress] = []
+        job = there.restore_snapshot(tmp_path / "archive", objects=[("features", "x")])
+        assert job.wait(timeout=60, progress=seen.append).objects == (RestoredObject("features", "x", 1),)
+        assert job.progress.fraction == 1
+        with there.features("x") as table:
+            assert np.array_equal(table.fetch(np.arange(len(ROWS))), ROWS)
+
+
+def test_what_is_no_archive_is_told_by_the_job(database: Database, tmp_path: Path) -> None:
+    (tmp_path / "noise").write_bytes(b"noise" * 1000)
+    with pytest.raises(CorruptFile, match="not a snapshot's archive"):
+        database.restore_snapshot(tmp_path / "noise").wait(timeout=60)
+    (tmp_path / "empty").touch()
+    with pytest.raises(InvalidArgument, match="found an empty file"):
+        database.restore_snapshot(tmp_path / "empty")
+    with pytest.raises(NotFound, match="missing: no such file"):
+        database.restore_snapshot(tmp_path / "missing")
+
+
+def test_no_objects_are_not_all_objects(database: Database) -> None:
+    with pytest.raises(InvalidArgument, match="expected at least one object with a version, found none"):
+        database.create_snapshot("none", objects=[])
+    with pytest.raises(InvalidArgument, match="restore: expected at least one object, found none"):
+        database.restore_snapshot("monday", objects=[])
+    with pytest.raises(InvalidArgument, match="'y' is not among what is restored"):
+        database.restore_snapshot("monday", rename={"y": "z"})

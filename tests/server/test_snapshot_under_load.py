@@ -3,6 +3,7 @@ is restored elsewhere to the bit."""
 
 import contextlib
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,10 +13,8 @@ import pytest
 from tests.serving import serving
 
 import outcrop
-from outcrop.client import Database, parse_endpoint
-from outcrop.client.partial_file import PartialFile
-from outcrop.client.snapshot_archive import archive_chunks
-from outcrop.errors import Unavailable
+from outcrop.client import Database, parse_endpoint, snapshot_jobs
+from outcrop.errors import Cancelled, Unavailable
 
 NODES, DIM = 6_000, 256
 SEEDS = np.arange(0, NODES, 37)
@@ -61,7 +60,7 @@ def searching(url: str, num_clients: int = 3) -> Iterator[list[int]]:
         with Database(parse_endpoint(url, timeout=30)) as database:
             queries = rows_of(2)[:4]
             while not ended.is_set():
-                with contextlib.suppress(Unavailable):
+                with contextlib.suppress(Unavailable, Cancelled):
                     answers[number] += len(database.collection("docs").search(queries, k=10).ids) == 4
 
     threads = [threading.Thread(target=search, args=(number,)) for number in range(num_clients)]
@@ -76,7 +75,10 @@ def searching(url: str, num_clients: int = 3) -> Iterator[list[int]]:
 
 
 @pytest.mark.crash
-def test_a_download_under_load_across_a_killed_server_restores_to_the_bit(tmp_path: Path) -> None:
+def test_a_download_under_load_across_a_killed_server_restores_to_the_bit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(snapshot_jobs, "_SEGMENT_BYTES", 64 << 10)
     root, target = tmp_path / "root", tmp_path / "monday.snapshot"
     fill(root, seed=1)
     expected = everything(root)
@@ -86,20 +88,17 @@ def test_a_download_under_load_across_a_killed_server_restores_to_the_bit(tmp_pa
         searching(first.url) as answers,
     ):
         database.create_snapshot("monday")
-        archive = database.snapshot_archive("monday")
-        with PartialFile(target, archive.etag) as file:
-            for data in archive_chunks(archive, 0):
-                file.write(data)
-                if file.size_bytes > archive.size_bytes // 3:
-                    break
-        assert target.with_name("monday.snapshot.partial").stat().st_size < archive.size_bytes
+        job = database.export_snapshot("monday", target)
+        while job.progress.fraction < 0.3:
+            time.sleep(0.001)
         first.kill()
+        assert not job.done
         fill(root, seed=2)  # new versions of all, and what was current is garbage but for the snapshot
         before = list(answers)
         with serving(root, threads=1, memory="64MiB", listen=first.address):
-            database.export_snapshot("monday", target).wait(timeout=120)
+            job.wait(timeout=120)
             while not all(now > then for now, then in zip(answers, before, strict=True)):
-                threading.Event().wait(0.01)
+                time.sleep(0.01)
     assert everything(root) != expected
     with outcrop.connect(tmp_path / "elsewhere") as other:
         assert other.verify_snapshot(target).wait().problems == ()
