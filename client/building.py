@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from outcrop.client.job import UPLOAD_SHARE, Control, followed
-from outcrop.client.rpcs import indexes, jobs
+from outcrop.client.job import UPLOAD_SHARE, Control
+from outcrop.client.rpcs import indexes
 from outcrop.client.rpcs.collections import Found
-from outcrop.client.script import Call, Script
-from outcrop.client.uploading import Uploaded, common_id, identity, once, upload, whole
-from outcrop.errors import NotFound
+from outcrop.client.script import Script
+from outcrop.client.uploaded_job import uploaded_job
+from outcrop.client.uploading import Uploaded, common_id, identity, once, whole
 from outcrop.types import (
     AnyArray,
     BuildOptions,
@@ -104,25 +104,16 @@ def build(found: Found, given: Input, options: BuildOptions, threads: int | None
     gone on with."""
     known = given.identity()
     upload_id = common_id("vectors", [found.id, known] if known else [secrets.token_hex(16)])
-    job_id, old = yield from _job(common_id("build", [upload_id, _options_text(options)]))
-    if old is None or old.state in (jobs.FAILED, jobs.CANCELLED):
-        yield from upload(upload_id, given.arrays(), _told(given.num_rows, control))
-    if old is None:
-        yield Call(indexes.build(found.info.name, upload_id, job_id, options, threads))
-    elif old.state in (jobs.FAILED, jobs.CANCELLED):
-        yield Call(jobs.resume(job_id))
-    manifest: Manifest = yield from followed(job_id, control, UPLOAD_SHARE)
+    job_id = common_id("build", [upload_id, _options_text(options)])
+    manifest: Manifest = yield from uploaded_job(
+        upload_id,
+        job_id,
+        given.arrays,
+        _told(given.num_rows, control),
+        lambda job_id: indexes.build(found.info.name, upload_id, job_id, options, threads),
+        control,
+    )
     return manifest
-
-
-def _job(job_id: str) -> Script[tuple[str, Any]]:
-    """Return the name of a job to begin, or that of one to go on with, and that one. One that has succeeded is over:
-    the same call again means another one."""
-    try:
-        old = yield Call(jobs.get(job_id))
-    except NotFound:
-        return job_id, None
-    return (f"{job_id}-{secrets.token_hex(4)}", None) if old.state == jobs.SUCCEEDED else (job_id, old)
 
 
 def _told(num_rows: int | None, control: Control) -> Any:

@@ -3,23 +3,102 @@
 from collections.abc import Mapping
 from typing import Any
 
+from outcrop.client import importing
 from outcrop.client.channel import Channel
 from outcrop.client.features import FeatureTable
 from outcrop.client.graph import Graph
+from outcrop.client.job import RemoteJob
 from outcrop.client.loader import FreshLoader, OnlineLoader
 from outcrop.client.plan import Plan, check_threads
 from outcrop.client.rpcs import features as feature_rpcs
 from outcrop.client.rpcs import graphs, plans
+from outcrop.client.script import run
 from outcrop.client.sequences import batches_per_epoch
 from outcrop.errors import InvalidArgument
 from outcrop.proto.sampling import to_spec
-from outcrop.types import EdgeSeeds, Fanouts, NodeSeeds, OnlineOptions
+from outcrop.types import (
+    KINDS,
+    EdgeSeeds,
+    Fanouts,
+    Manifest,
+    NodeSeeds,
+    OnlineOptions,
+    as_graph_source,
+    as_row_source,
+    check_name,
+    parse_budget,
+    parse_bytes,
+)
+
+IMPORT_MEMORY = "256MiB"
 
 
 class GraphDatabase:
     """Graphs, feature tables, plans and loaders of a server's root."""
 
     _channel: Channel
+
+    def import_graph(
+        self, name: str, source: Any, *, num_nodes: int | None = None, memory: str | int = IMPORT_MEMORY
+    ) -> RemoteJob[Manifest]:
+        """As embedded: the edges are uploaded, then the server sorts and stores them, with at most the memory that it
+        grants. An upload or an import that broke off, even with this process, goes on when it is called again with the
+        same arguments, if the source says what it is (arrays and files do)."""
+        check_name(KINDS["graphs"], name)
+        graph, memory_bytes = as_graph_source(source, num_nodes), parse_bytes(memory)
+        script = lambda control: importing.import_graph(name, graph, memory_bytes, control)  # noqa: E731
+        return RemoteJob(f"import of {name}", self._channel, script)
+
+    def import_features(
+        self, name: str, source: Any, *, codec: str = "raw", memory: str | int = IMPORT_MEMORY
+    ) -> RemoteJob[Manifest]:
+        """As embedded; the rows are uploaded, as `import_graph` does."""
+        check_name(KINDS["features"], name)
+        rows, memory_bytes = as_row_source(source), parse_bytes(memory)
+        script = lambda control: importing.import_features(name, rows, codec, memory_bytes, control)  # noqa: E731
+        return RemoteJob(f"import of {name}", self._channel, script)
+
+    def create_plan(
+        self,
+        name: str,
+        *,
+        graph: str,
+        features: str | Mapping[str, str],
+        seeds: Any,
+        fanouts: Fanouts,
+        batch_size: int = 1024,
+        epochs: int = 1,
+        first_epoch: int = 0,
+        seed: int = 0,
+        shuffle: bool = True,
+        drop_last: bool = False,
+        cache_memory: str | int = "256MiB",
+        pack_memory: str | int = "256MiB",
+        disk: str | int | None = None,
+        num_shards: int = 1,
+        replayed: bool = True,
+        **sampling: Any,
+    ) -> RemoteJob[Manifest]:
+        """As embedded: what is wrong with the arguments is raised before any work, and a plan that broke off goes on
+        when it is called again with the same arguments."""
+        batches = {"batch_size": batch_size, "seed": seed, "shuffle": shuffle, "drop_last": drop_last}
+        made_of = to_spec(graph, features, seeds, fanouts, batches, {"seed": seed, **sampling})
+        check_shards(num_shards, num_batches(seeds, batches))
+        request = plans.create_request(
+            name,
+            made_of,
+            (first_epoch, epochs),
+            cache_bytes=parse_budget(cache_memory),
+            pack_bytes=parse_bytes(pack_memory),
+            disk_bytes=None if disk is None else parse_bytes(disk),
+            num_shards=num_shards,
+            replayed=replayed,
+        )
+        if uploaded := importing.seed_arrays(request):
+            script = lambda control: importing.create_plan(request, uploaded, control)  # noqa: E731
+            return RemoteJob(f"plan {name}", self._channel, script)
+        job_id = run(importing.begin_plan(request), self._channel)
+        return RemoteJob(f"plan {name}", self._channel, lambda control: importing.follow(job_id, control))
 
     def graph(self, name: str) -> Graph:
         """Return the current version of a graph. Raises NotFound."""
@@ -125,3 +204,11 @@ def num_batches(seeds: Any, batches: Mapping[str, Any]) -> int:
     """Return how many minibatches an epoch has, of seeds of any form. Raises InvalidArgument."""
     num_seeds = len(seeds if isinstance(seeds, NodeSeeds | EdgeSeeds) else NodeSeeds(seeds))
     return batches_per_epoch(num_seeds, batches["batch_size"], batches["drop_last"])
+
+
+def check_shards(num_shards: int, num_batches: int) -> None:
+    """Raise InvalidArgument as embedded: a message has room for sensible numbers only."""
+    if not 1 <= num_shards <= max(1, num_batches):
+        raise InvalidArgument(
+            f"num_shards: expected 1 to {num_batches}, the minibatches of an epoch; found {num_shards}"
+        )

@@ -160,7 +160,7 @@ def _hop(number: int, hop: "int | Mapping[EdgeType, int]") -> pb.HopFanouts:
 
 
 def _count(number: int, count: int) -> int:
-    if not -1 <= count < 2**31:
+    if not -(2**31) <= count < 2**31:  # what fits in a message; the sampler knows what makes sense
         raise InvalidArgument(f"fanouts: hop {number}: expected -1 (all) or a count, found {count}")
     return int(count)
 

@@ -12,6 +12,7 @@ from outcrop.proto.chunks import Chunk
 from outcrop.proto.tensors import from_tensor, numpy_dtype, to_tensor
 from outcrop.types import KINDS, AnyArray, Int64Array, UInt8Array, row_ids, row_output, row_ranges
 from outcrop.v1 import feature_pb2 as pb
+from outcrop.v1.job_pb2 import Job
 
 # Above it a stream of chunks is faster than one message.
 _SMALL_BYTES = 256 << 10
@@ -56,6 +57,21 @@ def read(table: FoundTable, ids: Int64Array, coded: bool) -> Rpc[AnyArray]:
         name=table.name, id=table.id, version=table.version, coded=coded, ids=to_tensor(_short(ids))
     )
     return Rpc(request, lambda response: from_tensor(response.rows, "rows"))
+
+
+def import_features(
+    name: str, upload_id: str, job_id: str, codec: str, memory_bytes: int, logical_dtype: str
+) -> Rpc[Job]:
+    """Store uploaded rows."""
+    request = pb.ImportFeaturesRequest(
+        name=name,
+        upload_id=upload_id,
+        job_id=job_id,
+        codec=codec,
+        memory_bytes=memory_bytes,
+        logical_dtype=logical_dtype,
+    )
+    return Rpc(request, lambda response: response.job)
 
 
 class RowsFeed(Feed[None]):

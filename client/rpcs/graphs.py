@@ -1,6 +1,6 @@
 """Graphs: what they are, and minibatches drawn from them."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,9 +8,10 @@ from outcrop.client.rpc import Rpc
 from outcrop.client.rpcs.minibatches import MinibatchFeed
 from outcrop.errors import NotFound
 from outcrop.proto.documents import from_document
-from outcrop.proto.sampling import checked_number, from_edge_type, to_fanouts, to_options, to_seeds
+from outcrop.proto.sampling import checked_number, from_edge_type, to_edge_type, to_fanouts, to_options, to_seeds
 from outcrop.types import KINDS, EdgeType, Fanouts, GraphStatistics
 from outcrop.v1 import graph_pb2 as pb
+from outcrop.v1.job_pb2 import Job
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +64,35 @@ def sample(
         seeds=to_seeds(seeds),
     )
     return MinibatchFeed(request, count=1)
+
+
+def import_request(
+    name: str,
+    node_counts: Mapping[str, int],
+    edges: Sequence[tuple[EdgeType, str, bool]],
+    node_times: Iterable[str],
+    upload_id: str,
+    memory_bytes: int,
+) -> pb.ImportGraphRequest:
+    """Return what stores uploaded edges. edges: of each type, the prefix of its arrays, and whether they are sorted by
+    destination."""
+    return pb.ImportGraphRequest(
+        name=name,
+        upload_id=upload_id,
+        node_types=[pb.NodeType(name=node_type, num_nodes=count) for node_type, count in node_counts.items()],
+        edges=[
+            pb.UploadedEdges(edge_type=to_edge_type(edge_type), prefix=prefix, csc=csc)
+            for edge_type, prefix, csc in edges
+        ],
+        node_times=list(node_times),
+        memory_bytes=memory_bytes,
+    )
+
+
+def import_graph(request: pb.ImportGraphRequest, job_id: str) -> Rpc[Job]:
+    """Store uploaded edges."""
+    request.job_id = job_id
+    return Rpc(request, lambda response: response.job)
 
 
 def _found(graph: pb.Graph) -> FoundGraph:

@@ -1,16 +1,16 @@
 """Plans: making them, what they are, and streams of their minibatches."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from outcrop.client.rpc import Rpc
 from outcrop.errors import InvalidArgument, NotFound
 from outcrop.proto.documents import from_document
-from outcrop.proto.sampling import checked_number
-from outcrop.types import KINDS, DeviceModel, OnlineOptions, PlanReport, parse_budget, parse_bytes
+from outcrop.proto.tensors import from_tensor
+from outcrop.types import KINDS, AnyArray, DeviceModel, OnlineOptions, PlanReport, parse_budget, parse_bytes
 from outcrop.v1 import plan_pb2 as pb
-from outcrop.v1.sampling_pb2 import MinibatchSpec
+from outcrop.v1.job_pb2 import Job
+from outcrop.v1.sampling_pb2 import EdgeSeeds, MinibatchSpec, NodeSeeds
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,19 +108,41 @@ def fresh(
     )
 
 
-def create(
-    name: str, job_id: str, minibatches: MinibatchSpec, epochs: tuple[int, int], budgets: Mapping[str, Any]
+def create_request(
+    name: str, minibatches: MinibatchSpec, epochs: tuple[int, int], **budgets: Any
 ) -> pb.CreatePlanRequest:
     """Return a request for a plan. epochs: the first and how many. budgets: other fields of the message."""
     first, count = epochs
     return pb.CreatePlanRequest(
         name=name,
-        job_id=job_id,
         minibatches=minibatches,
-        first_epoch=checked_number("first_epoch", first),
+        first_epoch=first,
         epochs=count,
         **budgets,
     )
+
+
+def create(request: pb.CreatePlanRequest, job_id: str) -> Rpc[Job]:
+    """Make a plan."""
+    request.job_id = job_id
+    return Rpc(request, lambda response: response.job)
+
+
+def taken_seeds(spec: MinibatchSpec) -> "tuple[NodeSeeds | EdgeSeeds, dict[str, AnyArray]]":
+    """Take the arrays of seeds out of a message; return what is left of it, and the arrays by name."""
+    seeds: Any = getattr(spec.seeds, str(spec.seeds.WhichOneof("kind")))
+    name = "ids" if spec.seeds.HasField("nodes") else "pairs"
+    arrays = {name: from_tensor(getattr(seeds, name), name)}
+    if seeds.HasField("times"):
+        arrays["times"] = from_tensor(seeds.times, "times")
+    for field in arrays:
+        seeds.ClearField(field)
+    return seeds, arrays
+
+
+def upload_of(spec: MinibatchSpec) -> str:
+    """Return the upload that has the seeds; "" when they are in the message."""
+    return spec.seeds.nodes.upload_id or spec.seeds.links.upload_id
 
 
 def _found(plan: pb.Plan) -> FoundPlan:

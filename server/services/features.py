@@ -65,7 +65,7 @@ class FeatureService:
     def _check(self, request: pb.ImportFeaturesRequest) -> None:
         check_name(KINDS["features"], request.name)
         if (request.codec or "raw") not in CODECS:
-            raise InvalidArgument(f"codec: expected one of {', '.join(CODECS)}, found {request.codec!r}")
+            raise InvalidArgument(f"codec: expected {', '.join(CODECS)}; found {request.codec!r}")
         budget(self._engine.settings.jobs, request.memory_bytes)
 
     def _import(self, request: pb.ImportFeaturesRequest, work: Work) -> Manifest:

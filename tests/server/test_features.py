@@ -136,7 +136,7 @@ def test_another_version_or_another_table_is_not_taken_for_the_one_that_was_open
     ("fields", "said"),
     [
         ({"name": "../t", "upload_id": "u3"}, "feature table: expected 1 to 255"),
-        ({"name": "t", "upload_id": "u4", "codec": "zip"}, "codec: expected one of raw"),
+        ({"name": "t", "upload_id": "u4", "codec": "zip"}, "codec: expected raw"),
     ],
 )
 def test_an_import_is_checked_before_it_becomes_a_job(rpc: Rpc, fields: dict[str, str], said: str) -> None:
