@@ -45,6 +45,19 @@ class Admission:
         self._service_seconds = 0.0
         self._show_again = 0.0
 
+    @property
+    def is_full(self) -> bool:
+        """Whether one more call must be refused, whatever it asks."""
+        return len(self._waiting) >= self._limits.queue and (bool(self._waiting) or not self._free)
+
+    def refuse(self) -> Overloaded:
+        """Return the error of a call for which there is no place."""
+        self._metrics.shed("queue")
+        return Overloaded(
+            f"{self._limits.calls} calls are at work and {len(self._waiting)} wait, which is limits.queue; retry later",
+            self._hint_seconds(),
+        )
+
     @contextlib.asynccontextmanager
     async def call(self, num_bytes: int, stop: Stop) -> AsyncIterator[None]:
         """A place for a call whose request has so many bytes, held within the block.
@@ -121,12 +134,7 @@ class Admission:
 
     def _check_queue(self, stop: Stop) -> None:
         if len(self._waiting) >= self._limits.queue:
-            self._metrics.shed("queue")
-            raise Overloaded(
-                f"{self._limits.calls} calls are at work and {len(self._waiting)} wait, which is limits.queue; "
-                "retry later",
-                self._hint_seconds(),
-            )
+            raise self.refuse()
         expected, left = self._expected_seconds(), stop.remaining()
         if left is not None and expected > left:
             self._metrics.shed("deadline")

@@ -104,6 +104,25 @@ class Gate:
             finally:
                 seen.end()
 
+    @staticmethod
+    def may_refuse(method: Method) -> bool:
+        """Whether calls of an RPC wait for a place. Streams do not, and an operator must get through to a server that
+        has too much to do."""
+        return not (method.role == access_pb2.ROLE_ADMIN or method.client_streaming or method.server_streaming)
+
+    @property
+    def is_full(self) -> bool:
+        """Whether one more call that would have to wait is refused."""
+        return self._admission.is_full
+
+    async def refuse(self, method: Method, context: Context) -> None:
+        """End a call for which there is no place, before anything is known of it. Twice the load that a server can bear
+        is borne only if a refusal costs a fraction of an answer."""
+        meter = self._metrics.method(f"{method.service}/{method.name}")
+        meter.begin()
+        meter.end("RESOURCE_EXHAUSTED", 0.0)
+        await _abort(context, self._admission.refuse(), request_id_of({}))
+
     def identify(self, context: Context) -> Identity:
         """Return who calls: for services that are not ours, such as reflection. Raises Unauthenticated, Unavailable."""
         return self._identity(dict(context.invocation_metadata() or ()), context)
@@ -121,11 +140,9 @@ class Gate:
         return common_name(context) if self._shows_certificates else None
 
     def _place(self, method: Method, num_bytes: int, stop: Stop) -> "contextlib.AbstractAsyncContextManager[None]":
-        if method.role == access_pb2.ROLE_ADMIN:
-            return contextlib.nullcontext()  # an operator must get through to a server that has too much to do
-        if method.client_streaming or method.server_streaming:
-            return self._admission.stream()
-        return self._admission.call(num_bytes, stop)
+        if self.may_refuse(method):
+            return self._admission.call(num_bytes, stop)
+        return contextlib.nullcontext() if method.role == access_pb2.ROLE_ADMIN else self._admission.stream()
 
     def _seconds(self, method: Method, context: Context) -> float | None:
         stated = cast("float | None", context.time_remaining())  # None is not in grpc's types

@@ -36,10 +36,24 @@ class Handlers(grpc.GenericRpcHandler):
         """
         self._gate, self._forward = gate, forward
         self._by_path = dict(self._all(services))
+        self._refusals = {
+            path: self._refusal(method)
+            for path, method in methods().items()
+            if path in self._by_path and gate.may_refuse(method) and not (method.writes and forward is not None)
+        }
 
     def service(self, handler_call_details: grpc.HandlerCallDetails) -> "grpc.RpcMethodHandler[Any, Any] | None":
         """Return the handler of a path; grpc answers UNIMPLEMENTED without one."""
-        return self._by_path.get(handler_call_details.method)
+        path = handler_call_details.method
+        return self._refusals.get(path) or self._by_path.get(path) if self._gate.is_full else self._by_path.get(path)
+
+    def _refusal(self, method: Method) -> "grpc.RpcMethodHandler[Any, Any]":
+        """Ends calls before their request has been received: with a handler of streams, it is never asked for."""
+
+        async def refuse(requests: AsyncIterator[bytes], context: Context) -> None:
+            await self._gate.refuse(method, context)
+
+        return grpc.stream_unary_rpc_method_handler(refuse)
 
     def _all(self, services: Sequence[object]) -> "Iterator[tuple[str, grpc.RpcMethodHandler[Any, Any]]]":
         by_name = {type(service).__name__: service for service in services}

@@ -4,7 +4,6 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import grpc
-import pytest
 from google.protobuf.message import Message
 
 from outcrop.errors import OutcropError
@@ -41,8 +40,7 @@ def call(
         return list(_each(answer))
     except grpc.RpcError as error:
         failed: Any = error
-        if failed.code() == grpc.StatusCode.UNIMPLEMENTED:
-            pytest.skip(f"{method.path} is not served")
+        assert failed.code() != grpc.StatusCode.UNIMPLEMENTED, f"{method.path} is declared and not served"
         raise to_error(failed.code(), failed.details(), failed.trailing_metadata()) from error
 
 

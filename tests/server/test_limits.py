@@ -1,6 +1,7 @@
 """Every limit at, below and above."""
 
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from tests.serving import serving
 from outcrop.embedded import connect
 from outcrop.errors import InvalidArgument, NotFound, OutcropError, PermissionDenied, ResourceExhausted
 from outcrop.proto.methods import Method, methods
+from outcrop.proto.status import Overloaded
 from outcrop.proto.tensors import to_tensor
 from outcrop.v1 import collection_pb2, vector_pb2
 
@@ -100,6 +102,27 @@ def test_no_name_leaves_its_folder(channel: grpc.Channel, method: Method, name: 
     error = status_of(channel, method, naming(method, name))
 
     assert isinstance(error, InvalidArgument | NotFound | PermissionDenied), error
+
+
+def test_what_there_is_no_place_for_is_refused_with_a_hint(tmp_path: Path) -> None:
+    with connect(tmp_path / "root", memory="32MiB") as database:
+        rows = np.random.default_rng(1).standard_normal((20_000, 32))
+        database.create_collection("c", dim=32).build(rows, memory="32MiB").wait()
+    method = method_named("VectorService.Search")
+    queries = to_tensor(np.zeros((100, 32), np.float32))
+    slow = vector_pb2.SearchRequest(collection="c", k=10, queries=queries, exact=True)
+    limits = {"calls": 1, "queue": 1}
+    with serving(tmp_path / "root", limits=limits) as server, grpc.insecure_channel(server.address) as channel:
+        with ThreadPoolExecutor(8) as threads:
+            errors = list(threads.map(lambda _: status_of(channel, method, slow), range(40)))
+
+        refused = [error for error in errors if error is not None]
+        assert refused
+        assert len(refused) < 40
+        for error in refused:
+            assert isinstance(error, Overloaded), error
+            assert error.retry_seconds > 0
+        assert status_of(channel, method, slow) is None
 
 
 @pytest.mark.parametrize("seconds", [1e-9, 1e-4])
