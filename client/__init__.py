@@ -4,8 +4,26 @@ The same objects, methods, results and errors as embedded, over gRPC. Nothing of
 client needs neither the core nor faiss. Channels are opened at the first call, by each process for itself.
 """
 
+from outcrop.client.async_collection import AsyncCollection
+from outcrop.client.async_database import AsyncDatabase, connect_async
+from outcrop.client.async_job import AsyncRemoteJob
 from outcrop.client.collection import Collection
 from outcrop.client.database import Database, connect
-from outcrop.client.endpoint import Endpoint, Retries, is_url, parse_endpoint
+from outcrop.client.endpoint import Endpoint, Retries, parse_endpoint
+from outcrop.client.job import RemoteJob
+from outcrop.client.rpcs.jobs import JobRecord
 
-__all__ = ["Collection", "Database", "Endpoint", "Retries", "connect", "is_url", "parse_endpoint"]
+__all__ = [
+    "AsyncCollection",
+    "AsyncDatabase",
+    "AsyncRemoteJob",
+    "Collection",
+    "Database",
+    "Endpoint",
+    "JobRecord",
+    "RemoteJob",
+    "Retries",
+    "connect",
+    "connect_async",
+    "parse_endpoint",
+]

@@ -73,11 +73,13 @@ class Collection:
         nprobe: int | None = None,
         rerank: int | None = None,
         exact: bool = False,
+        threads: int | None = None,
         share_reads: bool = True,
         timeout: float | None = None,
         stop: Stop | None = None,
     ) -> Neighbors:
-        """As `outcrop.embedded.Collection.search`. timeout: by default that of the connection."""
+        """As `outcrop.embedded.Collection.search`. timeout: by default that of the connection. threads: nothing here,
+        the server shares its own among its callers."""
         rpc = vectors.search(
             self.name,
             np.asarray(queries),
@@ -120,3 +122,9 @@ class Collection:
             f"verification of {self.name}", self._channel, lambda control: begun(rpc, control)
         )
         return waited(job, progress)
+
+    def refresh(self) -> None:
+        """Do nothing: a server always answers from the current version."""
+
+    def close(self) -> None:
+        """Do nothing: what is open is the server's, and shared."""

@@ -88,12 +88,6 @@ class Endpoint:
         ]
 
 
-def is_url(target: object) -> bool:
-    """Whether what `connect` was given means a server, not a folder."""
-    text = os.fspath(target) if isinstance(target, str | os.PathLike) else ""
-    return "://" in text if isinstance(text, str) else False
-
-
 def parse_endpoint(
     url: str,
     *,

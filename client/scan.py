@@ -1,6 +1,6 @@
 """All vectors of a version, as they come from a server."""
 
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from types import TracebackType
 
 import numpy as np
@@ -71,13 +71,11 @@ class Scan:
         batch = self._batches.take()
         while batch is None:
             message = next(self._messages, None)
-            if message is None:
-                batch = self._batches.take(ended=True)
-                if batch is None:
-                    raise StopIteration
-            else:
+            if message is not None:
                 self._batches.put(message)
-                batch = self._batches.take()
+            batch = self._batches.take(ended=message is None)
+            if batch is None and message is None:
+                raise StopIteration
         self.row += len(batch[0])
         return batch
 
@@ -94,3 +92,53 @@ class Scan:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+class AsyncScan:
+    """See `Scan`; an async context manager. The first batch begins it: before that, version and num_rows are None."""
+
+    def __init__(self, export: Export, messages: AsyncIterator[Batch], batches: Rebatched, start_row: int) -> None:
+        """Use `AsyncCollection.scan`."""
+        self._export, self._messages, self._batches = export, messages, batches
+        self.row = int(start_row)
+
+    @property
+    def version(self) -> int | None:
+        """Of the collection."""
+        return None if self._export.num_rows is None else self._export.version
+
+    @property
+    def num_rows(self) -> int | None:
+        """Of that version."""
+        return self._export.num_rows
+
+    def __aiter__(self) -> "AsyncScan":
+        """Return the scan itself."""
+        return self
+
+    async def __anext__(self) -> Batch:
+        """Return the next (ids, vectors)."""
+        batch = self._batches.take()
+        while batch is None:
+            message = await anext(self._messages, None)
+            if message is not None:
+                self._batches.put(message)
+            batch = self._batches.take(ended=message is None)
+            if batch is None and message is None:
+                raise StopAsyncIteration
+        self.row += len(batch[0])
+        return batch
+
+    async def close(self) -> None:
+        """Tell the server that no more is wanted. Closing twice is allowed."""
+        close = getattr(self._messages, "aclose", None)
+        if close is not None:
+            await close()
+
+    async def __aenter__(self) -> "AsyncScan":
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()

@@ -13,6 +13,7 @@ from outcrop.connection import Connection
 from outcrop.errors import InvalidArgument
 from outcrop.gnn_loader import FeatureTable, FreshLoader, Graph, OnlineLoader, OnlineOptions, Plan, PlanOptions
 from outcrop.jobs import Job
+from outcrop.places import is_url
 from outcrop.store import Manifest, Root, parse_bytes
 from outcrop.store.snapshots import SnapshotArchive
 from outcrop.types import (
@@ -420,8 +421,6 @@ class Database:
 
 def connect(path: str | os.PathLike[str], **options: Any) -> Database:
     """See `outcrop.connect`."""
-    if "://" in str(path):
-        raise InvalidArgument(
-            f"connect: expected a folder, found {path!s}; the gRPC service is not part of this release"
-        )
+    if is_url(path):
+        raise InvalidArgument(f"expected a folder, found {path!s}; `outcrop.connect` takes servers too")
     return Database(path, **options)

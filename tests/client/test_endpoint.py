@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from outcrop.client import Endpoint, parse_endpoint
-from outcrop.client.endpoint import is_url
 from outcrop.errors import InvalidArgument, NotFound
+from outcrop.places import is_url
 
 
 @pytest.mark.parametrize(

@@ -37,7 +37,7 @@ class AsyncJob(Generic[Result]):
         """See `Job.cancel`."""
         self._job.cancel()
 
-    async def wait(self, timeout: float | None = None, progress: bool | Callable[[Progress], None] = False) -> Result:
+    async def wait(self, timeout: float | None = None, progress: bool | Callable[[Progress], object] = False) -> Result:
         """See `Job.wait`. A function for progress is called on the event loop."""
         show = line_writer() if progress is True else progress or None
         shown: Progress | None = None

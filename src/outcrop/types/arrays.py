@@ -23,7 +23,7 @@ def row_ranges(num_rows: int, batch_rows: int) -> Iterator[tuple[int, int]]:
 
 def memmap_place(array: "np.memmap[Any, Any]") -> list[Any]:
     """Return what tells one part of a mapped file from another: JSON. A view's `offset` is that of the whole map."""
-    start = np.frombuffer(array._mmap, np.uint8).ctypes.data
+    start = np.frombuffer(getattr(array, "_mmap"), np.uint8).ctypes.data  # noqa: B009  unknown to its stubs
     return [array.offset, array.ctypes.data - start, array.strides]
 
 
