@@ -82,8 +82,10 @@ class PeriodicObserver:
         self._thread.join()
 
     def _run(self) -> None:
-        while not self._ended.wait(self._seconds):
+        while True:
             try:
                 self._observer.observe()
             except Exception:  # such as a disk that fails for a while: the next time may go well
                 _log.exception("the numbers could not be read")
+            if self._ended.wait(self._seconds):
+                return
