@@ -10,6 +10,7 @@ from outcrop.client.async_channel import AsyncChannel
 from outcrop.client.async_collection import AsyncCollection
 from outcrop.client.async_graph_database import AsyncGraphDatabase
 from outcrop.client.async_job import AsyncRemoteJob
+from outcrop.client.async_snapshots import AsyncSnapshots
 from outcrop.client.endpoint import Endpoint, parse_endpoint
 from outcrop.client.job import followed
 from outcrop.client.rpcs import collections, jobs
@@ -17,7 +18,7 @@ from outcrop.client.rpcs.jobs import JobRecord
 from outcrop.types import CollectionInfo, CollectionSpec
 
 
-class AsyncDatabase(AsyncGraphDatabase, AsyncAdministration):
+class AsyncDatabase(AsyncGraphDatabase, AsyncAdministration, AsyncSnapshots):
     """See `Database`. An async context manager; may be pickled, and used by several event loops."""
 
     def __init__(self, endpoint: Endpoint) -> None:

@@ -1,6 +1,8 @@
 """Snapshots from a distance: downloaded in ranges and to files, taken up where they broke off."""
 
+import asyncio
 import contextlib
+import inspect
 import json
 import time
 from collections.abc import Iterator
@@ -9,11 +11,17 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tests.faces import differences
 from tests.serving import Served, serving
 
 import outcrop
 from outcrop.client import Database, parse_endpoint, snapshot_jobs
+from outcrop.client.async_snapshots import AsyncSnapshots
+from outcrop.client.snapshot_archive import AsyncSnapshotArchive, SnapshotArchive
+from outcrop.client.snapshots import Snapshots
+from outcrop.embedded import Database as Embedded
 from outcrop.errors import AlreadyExists, Cancelled, CorruptFile, InvalidArgument, NotFound, Unavailable
+from outcrop.store import snapshots as engine
 from outcrop.types import ArchiveInfo, Progress, RestoredObject
 
 ROWS = np.random.default_rng(1).standard_normal((3000, 512)).astype(np.float32)
@@ -211,3 +219,57 @@ def test_no_objects_are_not_all_objects(database: Database) -> None:
         database.restore_snapshot("monday", objects=[])
     with pytest.raises(InvalidArgument, match="'y' is not among what is restored"):
         database.restore_snapshot("monday", rename={"y": "z"})
+
+
+def test_tasks_have_the_same(served: Served, root: Path, tmp_path: Path) -> None:
+    async def story() -> None:
+        async with outcrop.connect_async(served.url) as database:
+            made = await database.create_snapshot("monday", objects=[("features", "x")])
+            assert await database.list_snapshots() == [made] == [await database.snapshot("monday")]
+            written = await (await database.export_snapshot("monday", tmp_path / "archive")).wait(timeout=60)
+            with pytest.raises(AlreadyExists):
+                await database.export_snapshot("monday", tmp_path / "archive")
+            archive = await database.snapshot_archive("monday")
+            assert (archive.size_bytes, archive.etag) == (written.size_bytes, written.etag)
+            assert await archive.read(100, 2 << 20) == (tmp_path / "archive").read_bytes()[100 : 100 + (2 << 20)]
+            assert (await (await database.verify_snapshot("monday")).wait(timeout=60)).problems == ()
+            for source, name in (("monday", "one"), (tmp_path / "archive", "two")):
+                job = await database.restore_snapshot(source, rename={"x": name})
+                assert (await job.wait(timeout=60)).objects == (RestoredObject("features", name, 1),)
+                await database.drop_features(name)
+            with pytest.raises(InvalidArgument, match="found none"):
+                await database.restore_snapshot("monday", objects=[])
+            await database.delete_snapshot("monday")
+
+    asyncio.run(story())
+
+
+@pytest.mark.parametrize(
+    ("original", "twin"),
+    [(engine.SnapshotArchive, SnapshotArchive), (engine.SnapshotArchive, AsyncSnapshotArchive)],
+)
+def test_an_archive_from_elsewhere_is_the_twin_of_one_here(original: type, twin: type) -> None:
+    assert differences(original, twin) == []
+
+
+@pytest.mark.parametrize("twin", [Snapshots, AsyncSnapshots])
+def test_the_methods_of_a_database_take_the_same_arguments(twin: type) -> None:
+    names = {name for name in dir(Embedded) if "snapshot" in name and not name.startswith("_")}
+    assert names == {name for name in dir(twin) if not name.startswith("_")}
+    for name in names:
+        one, other = (inspect.signature(getattr(cls, name)).parameters for cls in (Embedded, twin))
+        assert list(one.values()) == list(other.values()), name
+
+
+def test_several_processes_serve_snapshots(tmp_path: Path) -> None:
+    root = fill(tmp_path / "root")
+    with serving(root, workers=2, threads=1, reader="pread") as server, outcrop.connect(server.url) as database:
+        for number in range(3):
+            database.create_snapshot(f"s{number}")
+            assert database.export_snapshot(f"s{number}", tmp_path / f"s{number}").wait(timeout=60).size_bytes
+            assert database.verify_snapshot(f"s{number}").wait(timeout=60).problems == ()
+        job = database.restore_snapshot(tmp_path / "s0", rename={"x": "again"})
+        assert job.wait(timeout=60).objects == (RestoredObject("features", "again", 1),)
+        for number in range(3):
+            database.delete_snapshot(f"s{number}")
+        assert database.list_snapshots() == []
