@@ -50,7 +50,9 @@ class _Table(BaseModel):
 class Limits(_Table):
     """What one call may ask, and how much of the machine all calls together may take."""
 
-    message: Bytes = Field(default=16 << 20, description="Longest message, in either direction.")
+    message: Bytes = Field(
+        default=16 << 20, ge=4096, lt=1 << 31, description="Longest message, in either direction; streams want 2MiB."
+    )
     k: int = Field(default=16_384, ge=1, le=16_384, description="Neighbours for one query.")
     queries: int = Field(default=16_384, ge=1, le=16_384, description="Queries in one search.")
     dimension: int = Field(default=32_768, ge=1, le=32_768, description="Of a new collection.")
@@ -230,6 +232,7 @@ class ServerSettings(BaseSettings):
         far = not self.listen.is_loopback
         yield far and self.insecure, f"{self.listen} serves other machines without asking who they are (insecure)"
         yield far and not self.tls.enabled, f"{self.listen} is not encrypted: keys and data cross the network in clear"
+        yield self.limits.message < 2 << 20, "limits.message: streams send 1 MiB and a little more, which is refused"
         metrics = self.metrics.listen
         asks_nobody = f"{metrics} shows names and counts to other machines without asking for a key"
         yield metrics is not None and not metrics.is_loopback, asks_nobody

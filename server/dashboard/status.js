@@ -5,6 +5,8 @@ import { age, bucketGrowth, bytes, count, growth, percentile, seconds, summed } 
 
 const EVERY_MS = 1000, SPAN_SECONDS = 180;
 const COLOURS = 6;
+// A root may hold thousands of objects; a page of them would be drawn anew every second.
+const MOST_ROWS = 200, MOST_BARS = 20;
 
 const samples = [];
 let before = null;
@@ -77,7 +79,7 @@ function showMemory({ objects }) {
   open.sort((a, b) => sum(b.parts) - sum(a.parts));
   const longest = open.length ? sum(open[0].parts) : 1;
   document.getElementById("memory").replaceChildren(
-    ...(open.length ? open.map(({ object, parts }) => memoryBar(object, parts, sum(parts), longest)) : [none("nothing is open")]),
+    ...(open.length ? open.slice(0, MOST_BARS).map(({ object, parts }) => memoryBar(object, parts, sum(parts), longest)) : [none("nothing is open")]),
   );
 }
 
@@ -123,7 +125,10 @@ function showMethods({ methods }) {
 
 function table(id, headings, texts, rows, empty) {
   const cells = (name, row) => row.map((text, place) => element(name, place < texts ? { class: "text", title: text } : {}, text));
-  const body = rows.length ? rows.map((row) => element("tr", {}, ...cells("td", row))) : [element("tr", {}, element("td", { class: "text", colspan: headings.length }, empty))];
+  const whole = (text) => element("tr", {}, element("td", { class: "text", colspan: headings.length }, text));
+  const body = rows.slice(0, MOST_ROWS).map((row) => element("tr", {}, ...cells("td", row)));
+  if (!rows.length) body.push(whole(empty));
+  if (rows.length > MOST_ROWS) body.push(whole(`and ${count(rows.length - MOST_ROWS)} more; /metrics has them all`));
   document.getElementById(id).replaceChildren(
     element("thead", {}, element("tr", {}, ...cells("th", headings))),
     element("tbody", {}, ...body),

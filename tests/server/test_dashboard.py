@@ -256,6 +256,17 @@ def test_hostile_names_are_shown_as_text(page: Any) -> None:
         assert page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth") == 0
 
 
+def test_a_root_of_thousands_is_shown_in_part(page: Any) -> None:
+    with Load() as load:
+        many = [ObjectUsage("features", f"t{n:04}", 1, n, memory={"checksum tables": 1 + n}) for n in range(1500)]
+        load.usages = lambda: many  # type: ignore[method-assign]
+        with showing(page, load):
+            wait_until(page, "document.querySelectorAll('#objects tbody tr').length === 201")
+            assert page.locator("#objects tbody tr").last.inner_text() == "and 1,300 more; /metrics has them all"
+            assert page.locator(".bar").count() == 20
+            assert "features / t1499" in page.locator(".bar").first.inner_text()
+
+
 def test_the_page_says_when_the_server_is_gone_and_when_it_is_back(browser: Any) -> None:
     page = browser.new_page()
     with Load() as load:

@@ -116,6 +116,8 @@ def test_printed_settings_read_back_to_the_same(flags: dict[str, Any], tmp_path:
         ({"limits": {"k": 16_385}}, r"limits\.k \(flag\): .*less than or equal to 16384, found 16385"),
         ({"limits": {"dimension": 32_769}}, r"limits\.dimension"),
         ({"limits": {"queries": 16_385}}, r"limits\.queries"),
+        ({"limits": {"message": 4095}}, r"limits\.message \(flag\): .*greater than or equal to 4096, found 4095"),
+        ({"limits": {"message": "2GiB"}}, r"limits\.message"),
         ({"limits": {"kk": 1}}, r"limits\.kk \(flag\): there is no such setting"),
         ({"limits": {"default_deadline_seconds": 7200}}, r"limits.*expected at most longest_deadline_seconds = 3600"),
         ({"limits": {"longest_deadline_seconds": float("inf")}}, r"longest_deadline_seconds"),
@@ -223,13 +225,18 @@ def test_both_ports_cannot_be_one(tmp_path: Path) -> None:
 
 def test_what_is_allowed_but_doubtful_is_said(tmp_path: Path) -> None:
     doubtful = ServerSettings(
-        path=tmp_path, listen="0.0.0.0:1", insecure=True, metrics={"listen": "0.0.0.0:2", "dashboard": True}
+        path=tmp_path,
+        listen="0.0.0.0:1",
+        insecure=True,
+        limits={"message": "1MiB"},
+        metrics={"listen": "0.0.0.0:2", "dashboard": True},
     )
 
     assert ServerSettings(path=tmp_path).warnings() == []
-    assert [re.findall("insecure|encrypted|names and counts", text) for text in doubtful.warnings()] == [
+    assert [re.findall("insecure|encrypted|1 MiB|names and counts", text) for text in doubtful.warnings()] == [
         ["insecure"],
         ["encrypted"],
+        ["1 MiB"],
         ["names and counts"],
     ]
     assert not doubtful.offers_reflection
