@@ -32,12 +32,10 @@ RUN apt-get update \
  && useradd --uid 10001 --gid 10001 --no-create-home --home-dir /data --shell /usr/sbin/nologin outcrop \
  && install -d -o 10001 -g 10001 -m 0750 /data
 COPY --from=build /opt/outcrop /opt/outcrop
+COPY deploy/outcrop.toml /etc/outcrop/outcrop.toml
 ENV PATH=/opt/outcrop/bin:$PATH \
     PYTHONDONTWRITEBYTECODE=1 \
-    OUTCROP_PATH=/data \
-    OUTCROP_LISTEN=0.0.0.0:7443 \
-    OUTCROP_METRICS__LISTEN=0.0.0.0:9464 \
-    OUTCROP_LOG__FORMAT=json
+    OUTCROP_PATH=/data
 USER 10001:10001
 WORKDIR /data
 VOLUME /data
@@ -48,4 +46,4 @@ HEALTHCHECK --interval=15s --timeout=5s --start-period=60s \
     CMD ["python", "-c", "import urllib.request as u; u.urlopen('http://127.0.0.1:9464/readyz', timeout=4)"]
 # Nobody is let in without a key: make the first with `key create NAME --role admin` on the same /data.
 ENTRYPOINT ["outcrop"]
-CMD ["serve"]
+CMD ["serve", "--config", "/etc/outcrop/outcrop.toml"]

@@ -63,12 +63,12 @@ def settings_of(variables: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> S
             field = name.removeprefix("OUTCROP_").split("__")[0].lower()
             assert field in ServerSettings.model_fields, name
             monkeypatch.setenv(name, value)
-    return load_settings()
+    return load_settings(DEPLOY / "outcrop.toml")
 
 
 def test_the_image_copies_what_is_there_and_all_that_the_package_is_made_of() -> None:
     copied = [shlex.split(rest)[:-1] for rest in arguments("COPY") if not rest.startswith("--from")]
-    sources = {source for group in copied for source in group}
+    sources = {source for group in copied for source in group} - {"deploy/outcrop.toml"}
     packages = set(re.findall(r'^"outcrop[^"]*" = "(\w+)', (ROOT / "pyproject.toml").read_text(), re.MULTILINE))
 
     assert all((ROOT / source).exists() for source in sources)
@@ -91,7 +91,9 @@ def test_the_image_runs_as_nobody_in_particular_and_asks_for_keys() -> None:
     assert arguments("USER") == [f"{USER}:{USER}"]
     assert "OUTCROP_INSECURE" not in image_variables()
     assert arguments("ENTRYPOINT") == ['["outcrop"]']
-    assert arguments("CMD") == ['["serve"]']
+    (command,) = map(json.loads, arguments("CMD"))
+    assert command == ["serve", "--config", arguments("COPY")[-1].split()[-1]]
+    assert arguments("COPY")[-1].split()[0] == "deploy/outcrop.toml"
 
 
 def test_compose_hardens_the_server_and_gives_settings_that_it_has(yaml: Any, monkeypatch: pytest.MonkeyPatch) -> None:
