@@ -9,6 +9,7 @@ The bytes are in docs/formats/features.md, `feature_import.py` writes them.
 import contextlib
 import os
 import threading
+from collections.abc import Sequence
 from types import TracebackType
 from typing import Any
 
@@ -145,6 +146,21 @@ class FeatureTable:
                 native.decode_rows(self.codec.name, coded, out[part].reshape(len(coded), -1))
         return out
 
+    def read_stored(self, first_row: int, outs: Sequence[UInt8Array], stop: Stop | None = None) -> None:
+        """Fill arrays of bytes, one after the other, with the stored bytes of consecutive rows from `first_row` on.
+
+        For who sends them on. Raises as `fetch` does; InvalidArgument behind the last row.
+        """
+        num_bytes = sum(out.size for out in outs)
+        offset = first_row * self.row_bytes
+        if not 0 <= offset <= offset + num_bytes <= self.num_rows * self.row_bytes:
+            raise InvalidArgument(
+                f"rows: expected {num_bytes} bytes from row {first_row} on, found {self.num_rows} rows"
+            )
+        num_rows = num_bytes // max(1, self.row_bytes)
+        with self._turn(num_rows, stop):
+            self._count(num_rows, self.file.read_apart(offset, outs, stop))
+
     def statistics(self) -> FeatureStatistics:
         """Return what was fetched."""
         return self._statistics
@@ -164,11 +180,13 @@ class FeatureTable:
     def _read(self, rows: Int64Array, out: UInt8Array, stop: Stop | None) -> None:
         lengths = np.full(len(rows), self.row_bytes, np.int64)
         with self._turn(len(rows), stop):
-            usage = self.file.read_ranges(rows * self.row_bytes, lengths, out, stop=stop)
+            self._count(len(rows), self.file.read_ranges(rows * self.row_bytes, lengths, out, stop=stop))
+
+    def _count(self, num_rows: int, usage: native.ReadUsage) -> None:
         with self._counting:
             before = self._statistics
             self._statistics = FeatureStatistics(
-                before.rows + len(rows), before.reads + usage.reads, before.read_bytes + usage.bytes
+                before.rows + num_rows, before.reads + usage.reads, before.read_bytes + usage.bytes
             )
 
     def _turn(self, num_rows: int, stop: Stop | None) -> contextlib.AbstractContextManager[None]:

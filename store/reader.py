@@ -5,6 +5,7 @@ with StorageReader(memory) as reader, reader.open(version.path("vectors.blk"), e
 """
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 
@@ -160,6 +161,16 @@ class StoredFile:
         for them. Raises as `read` does, and what `stop` raises.
         """
         return self.native.read_ranges(offsets, lengths, out, gap_bytes, self._reader.arena, words_of(stop))
+
+    def read_apart(self, offset: int, outs: Sequence[UInt8Array], stop: Stop | None = None) -> native.ReadUsage:
+        """Copy payload bytes from `offset` on into arrays of any sizes, one after the other; return what was read.
+
+        Raises as `read_ranges` does.
+        """
+        ends = np.cumsum([offset, *(out.size for out in outs)], dtype=np.int64)
+        return self.native.read_ranges_apart(
+            ends[:-1], list(outs), DEFAULT_GAP_BYTES, self._reader.arena, words_of(stop)
+        )
 
     def close(self) -> None:
         """Give back what the file holds. Closing twice is allowed."""

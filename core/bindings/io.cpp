@@ -173,6 +173,13 @@ ReadUsage read_ranges_of(const BlockFile& file, InputInt64 offsets, InputInt64 l
                      stop_of(stop));
 }
 
+ReadUsage read_ranges_apart_of(const BlockFile& file, InputInt64 offsets, const std::vector<OutputBytes>& outs,
+                               uint64_t gap_bytes, BufferArena& arena, const StopWords& stop) {
+  std::vector<std::span<std::byte>> places;
+  for (const OutputBytes& out : outs) places.push_back(std::as_writable_bytes(as_span(out)));
+  return read_ranges_apart(file, as_span(offsets), places, gap_bytes, arena, stop_of(stop));
+}
+
 void bind_block_file(nb::module_& m) {
   nb::class_<ReadUsage>(m, "ReadUsage", "What a call read.")
       .def_ro("reads", &ReadUsage::reads, "Reads given to the device.")
@@ -198,6 +205,11 @@ void bind_block_file(nb::module_& m) {
           "Reads are merged across gaps of up to gap_bytes; every block read is checked. Where other calls hold all of "
           "the arena, this one waits for them.\n"
           "Raises InvalidArgument before any read, CorruptFile, StorageFailure, DeadlineExceeded, Cancelled.")
+      .def(
+          "read_ranges_apart", &read_ranges_apart_of, "offsets"_a.noconvert(), "outs"_a, "gap_bytes"_a, "arena"_a,
+          "stop"_a.noconvert().none() = nb::none(), ReleaseLock(),
+          "As `read_ranges`, with an array for each range: payload bytes [offsets[i], offsets[i] + outs[i].size) go to "
+          "`outs[i]`, uint8, written.")
       .def("verify_all", &verify_file, "arena"_a, "progress"_a = nb::none(), "progress_bytes"_a = 64 << 20,
            nb::sig(
                "def verify_all(self, arena: BufferArena, progress: collections.abc.Callable[[int], typing.Any] | None "

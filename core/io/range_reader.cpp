@@ -63,6 +63,21 @@ std::vector<Piece> cut_all(const BlockFile& file, std::span<const int64_t> offse
   return pieces;
 }
 
+std::vector<Piece> cut_apart(const BlockFile& file, std::span<const int64_t> offsets,
+                             std::span<const std::span<std::byte>> outs, uint64_t max_bytes) {
+  if (offsets.size() != outs.size())
+    throw InvalidArgument("read_ranges_apart: " + std::to_string(offsets.size()) + " offsets and " +
+                          std::to_string(outs.size()) + " outs");
+  std::vector<Piece> pieces;
+  for (size_t i = 0; i < offsets.size(); ++i) {
+    if (offsets[i] < 0)
+      throw InvalidArgument("read_ranges_apart: range " + std::to_string(i) + " has a negative offset");
+    file.blocks_of(uint64_t(offsets[i]), outs[i].size());  // checks the range
+    cut(uint64_t(offsets[i]), outs[i].size(), outs[i].data(), max_bytes, pieces);
+  }
+  return pieces;
+}
+
 uint64_t count_pages(std::span<const Extent> ranges, std::span<const uint32_t> order) {
   uint64_t pages = 0, end = 0;
   for (const uint32_t i : order) {
@@ -169,6 +184,15 @@ ReadUsage read_ranges(const BlockFile& file, std::span<const int64_t> offsets, s
                       std::span<std::byte> out, uint64_t gap_bytes, BufferArena& arena, const Stop& stop) {
   const uint64_t max_bytes = longest_read(arena);
   auto pieces = cut_all(file, offsets, lengths, out, max_bytes);
+  if (pieces.empty()) return {};
+  return Job(file, arena, stop).run(std::move(pieces), gap_bytes, max_bytes);
+}
+
+ReadUsage read_ranges_apart(const BlockFile& file, std::span<const int64_t> offsets,
+                            std::span<const std::span<std::byte>> outs, uint64_t gap_bytes, BufferArena& arena,
+                            const Stop& stop) {
+  const uint64_t max_bytes = longest_read(arena);
+  auto pieces = cut_apart(file, offsets, outs, max_bytes);
   if (pieces.empty()) return {};
   return Job(file, arena, stop).run(std::move(pieces), gap_bytes, max_bytes);
 }

@@ -26,4 +26,10 @@ struct ReadUsage {
 ReadUsage read_ranges(const BlockFile& file, std::span<const int64_t> offsets, std::span<const int64_t> lengths,
                       std::span<std::byte> out, uint64_t gap_bytes, BufferArena& arena, const Stop& stop = {});
 
+// As read_ranges, with a destination for each range: payload bytes [offsets[i], offsets[i] + outs[i].size()) go to
+// outs[i].
+ReadUsage read_ranges_apart(const BlockFile& file, std::span<const int64_t> offsets,
+                            std::span<const std::span<std::byte>> outs, uint64_t gap_bytes, BufferArena& arena,
+                            const Stop& stop = {});
+
 }  // namespace outcrop

@@ -81,6 +81,22 @@ TEST(read_ranges_gives_the_same_bytes_by_every_reader_for_random_ranges) {
   }
 }
 
+TEST(read_ranges_apart_gives_each_range_to_its_place) {
+  Fixture f;
+  Bytes first(5000), second(0), third(12000);
+  const std::vector<std::span<std::byte>> outs{first, second, third};
+  const std::vector<int64_t> offsets{7, 5007, 5007};
+  const ReadUsage usage = read_ranges_apart(*f.file, offsets, outs, 0, f.arena);
+  CHECK(std::equal(first.begin(), first.end(), f.payload.begin() + 7));
+  CHECK(std::equal(third.begin(), third.end(), f.payload.begin() + 5007));
+  CHECK_EQUAL(usage.reads, uint64_t{1});
+  const std::vector<int64_t> behind{int64_t(f.payload.size())}, before{-1};
+  const std::vector<std::span<std::byte>> one{first};
+  CHECK_THROWS(read_ranges_apart(*f.file, behind, one, 0, f.arena), InvalidArgument, "");
+  CHECK_THROWS(read_ranges_apart(*f.file, before, one, 0, f.arena), InvalidArgument, "negative");
+  CHECK_THROWS(read_ranges_apart(*f.file, offsets, one, 0, f.arena), InvalidArgument, "outs");
+}
+
 TEST(read_ranges_works_with_an_arena_of_one_block) {
   Fixture f;
   BufferArena small(1);
