@@ -3,6 +3,7 @@
 What travels is ordinary protobuf, so every other language reads it with its own library.
 """
 
+import ctypes
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
@@ -10,13 +11,18 @@ from typing import Generic, TypeVar
 import numpy as np
 from google.protobuf.message import DecodeError, Message
 
-from outcrop.types import AnyArray
+from outcrop.types import AnyArray, UInt8Array
 
 # Of 64 KiB to 4 MiB the fastest through grpcio.
 CHUNK_BYTES = 1 << 20
 
 _DATA_FIELD = 15
 _TAG = bytes([_DATA_FIELD << 3 | 2])
+
+_new_bytes = ctypes.pythonapi.PyBytes_FromStringAndSize
+_new_bytes.restype, _new_bytes.argtypes = ctypes.py_object, (ctypes.c_char_p, ctypes.c_ssize_t)
+_address_of = ctypes.pythonapi.PyBytes_AsString
+_address_of.restype, _address_of.argtypes = ctypes.c_void_p, (ctypes.py_object,)
 
 Head = TypeVar("Head", bound=Message)
 
@@ -50,6 +56,22 @@ def serialize_parts(head: Message, parts: Sequence[memoryview]) -> bytes:
     if not num_bytes:
         return head.SerializeToString()
     return b"".join((head.SerializeToString(), _TAG, _varint(num_bytes), *parts))
+
+
+def blank_message(head: Message, num_bytes: int) -> tuple[bytes, UInt8Array]:
+    """Return what protobuf would write for the head with `data` of so many bytes, and those bytes, to be written.
+
+    Whoever fills them, before anybody else sees the message, saves the copy of `serialize_parts`. The array is good as
+    long as the message is held.
+    """
+    prefix = head.SerializeToString()
+    prefix += _TAG + _varint(num_bytes) if num_bytes else b""
+    # What PyBytes_FromStringAndSize(NULL, size) returns may be written to until it is given away.
+    message: bytes = _new_bytes(None, len(prefix) + num_bytes)
+    address: int = _address_of(message)
+    ctypes.memmove(address, prefix, len(prefix))
+    data = np.frombuffer((ctypes.c_uint8 * num_bytes).from_address(address + len(prefix)), np.uint8)
+    return message, data
 
 
 def parse_chunk(message: type[Head]) -> Callable[[bytes], Chunk[Head]]:

@@ -7,7 +7,7 @@ import numpy as np
 
 from outcrop.errors import InvalidArgument
 from outcrop.gnn_loader import CODECS, ArrayRows, FeatureTable, RowCodec
-from outcrop.proto.chunks import bytes_of, chunk_ranges, serialize_parts
+from outcrop.proto.chunks import blank_message, bytes_of, chunk_ranges, serialize_parts
 from outcrop.proto.tensors import from_tensor, to_tensor, wire_dtype
 from outcrop.server.call import Call
 from outcrop.server.engine import Engine
@@ -100,12 +100,29 @@ class FeatureService:
                 version=table.manifest.version, dtype=wire_dtype(dtype), shape=(len(wanted), *row_shape)
             )
             yield [pb.StreamFeaturesResponse(header=header).SerializeToString()]
-            group_rows = max(1, _GROUP_BYTES // max(1, _row_bytes(table, request.coded)))
-            out = np.empty((min(group_rows, len(wanted)), *row_shape), dtype)
-            for start, end in row_ranges(len(wanted), group_rows):
-                rows = out[: end - start]
-                table.fetch(np.asarray(wanted[start:end]), rows, not request.coded, stop=stop)
-                yield _chunks(rows)
+            if isinstance(wanted, range) and (request.coded or table.codec.name == "raw"):
+                yield from _stored(table, wanted, stop)
+            else:
+                yield from _fetched(table, wanted, request.coded, stop)
+
+
+def _stored(table: FeatureTable, rows: range, stop: Stop) -> Iterator[list[bytes]]:
+    """Messages whose data are read to their place: consecutive rows lie as they are sent."""
+    head, row_bytes = pb.StreamFeaturesResponse(), table.row_bytes
+    for start, end in row_ranges(len(rows), max(1, _GROUP_BYTES // row_bytes)):
+        blank = [blank_message(head, b - a) for a, b in chunk_ranges((end - start) * row_bytes)]
+        table.read_stored(rows.start + start, [data for _, data in blank], stop)
+        yield [message for message, _ in blank]
+
+
+def _fetched(table: FeatureTable, wanted: "AnyArray | range", coded: bool, stop: Stop) -> Iterator[list[bytes]]:
+    dtype, row_shape = _layout(table, coded)
+    group_rows = max(1, _GROUP_BYTES // max(1, _row_bytes(table, coded)))
+    out = np.empty((min(group_rows, len(wanted)), *row_shape), dtype)
+    for start, end in row_ranges(len(wanted), group_rows):
+        rows = out[: end - start]
+        table.fetch(np.asarray(wanted[start:end]), rows, not coded, stop=stop)
+        yield _chunks(rows)
 
 
 def _wanted(request: pb.StreamFeaturesRequest, table: FeatureTable) -> "AnyArray | range":

@@ -4,7 +4,16 @@ import numpy as np
 import pytest
 from google.protobuf.message import DecodeError
 
-from outcrop.proto.chunks import CHUNK_BYTES, Chunk, bytes_of, chunk_ranges, has_data, parse_chunk, serialize_chunk
+from outcrop.proto.chunks import (
+    CHUNK_BYTES,
+    Chunk,
+    blank_message,
+    bytes_of,
+    chunk_ranges,
+    has_data,
+    parse_chunk,
+    serialize_chunk,
+)
 from outcrop.v1.feature_pb2 import FeatureStreamHeader, StreamFeaturesResponse
 from outcrop.v1.vector_pb2 import SearchRequest
 
@@ -88,3 +97,14 @@ def test_bytes_of_an_array_are_not_copied() -> None:
     assert bytes_of(rows).tobytes() == rows.tobytes()
     assert np.shares_memory(np.frombuffer(bytes_of(rows), np.uint8), rows)
     assert bytes_of(np.empty((0, 4), np.float32)).nbytes == 0
+
+
+@pytest.mark.parametrize("num_bytes", [0, 1, 127, 128, 16_384, CHUNK_BYTES])
+def test_a_blank_message_that_is_filled_is_what_protobuf_writes(num_bytes: int) -> None:
+    written = np.random.default_rng(num_bytes).integers(0, 256, num_bytes, dtype=np.uint8)
+
+    message, data = blank_message(HEAD, num_bytes)
+    data[:] = written
+
+    assert message == StreamFeaturesResponse(header=HEAD.header, data=written.tobytes()).SerializeToString()
+    assert type(message) is bytes
