@@ -15,7 +15,7 @@ from outcrop.store.snapshots import SnapshotArchive
 OF_THE_ENGINE: dict[type, set[str]] = {
     Collection: {"open", "clear_cache", "is_current", "catch_up"},
     Database: set(),
-    FeatureTable: {"open"},
+    FeatureTable: {"open", "read_stored"},
     FreshLoader: set(),
     Graph: {"open", "layout", "csc", "times_ascend", "node_times", "in_degrees"},
     Job: set(),
