@@ -5,7 +5,7 @@ import contextlib
 import itertools
 import re
 import secrets
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from typing import Any, cast
 
@@ -104,6 +104,16 @@ class Gate:
             finally:
                 seen.end()
 
+    def is_stranger(self, metadata: Sequence[tuple[str, Any]]) -> bool:
+        """Whether a call will be refused for its key or the lack of one, as far as its metadata tell."""
+        if self._shows_certificates or self._trusts_readers:
+            return False
+        try:
+            self._authenticator.identify(_authorization(dict(metadata)))
+        except OutcropError:
+            return True
+        return False
+
     @staticmethod
     def may_refuse(method: Method) -> bool:
         """Whether calls of an RPC wait for a place. Streams do not, and an operator must get through to a server that
@@ -128,10 +138,7 @@ class Gate:
         return self._identity(dict(context.invocation_metadata() or ()), context)
 
     def _identity(self, metadata: Mapping[str, Any], context: Context) -> Identity:
-        authorization = metadata.get("authorization")
-        if authorization is None and _API_KEY in metadata:
-            authorization = f"Bearer {metadata[_API_KEY]}"
-        return self._authenticator.identify(authorization, self._common_name(metadata, context))
+        return self._authenticator.identify(_authorization(metadata), self._common_name(metadata, context))
 
     def _common_name(self, metadata: Mapping[str, Any], context: Context) -> str | None:
         if self._trusts_readers:
@@ -151,6 +158,11 @@ class Gate:
         if stated is None:
             return self._limits.default_deadline_seconds
         return min(max(stated, 0.0), self._limits.longest_deadline_seconds)
+
+
+def _authorization(metadata: Mapping[str, Any]) -> str | None:
+    given: str | None = metadata.get("authorization")
+    return f"Bearer {metadata[_API_KEY]}" if given is None and _API_KEY in metadata else given
 
 
 def request_id_of(metadata: Mapping[str, Any]) -> str:

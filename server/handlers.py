@@ -8,12 +8,13 @@ not grpc's.
 import contextlib
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
-from typing import Any
+from functools import partial
+from typing import Any, TypeAlias
 
 import grpc
 from google.protobuf.message import DecodeError, Message
 
-from outcrop.errors import InvalidArgument
+from outcrop.errors import InvalidArgument, Unauthenticated
 from outcrop.proto.chunks import Chunk, has_data, parse_chunk, serialize_chunk
 from outcrop.proto.methods import Method, methods
 from outcrop.server.call import Call
@@ -22,6 +23,8 @@ from outcrop.server.gate import Context, Gate
 
 # From here on parsing takes longer than a change of threads.
 _LARGE_REQUEST_BYTES = 256 << 10
+
+_Routes: TypeAlias = "dict[str, grpc.RpcMethodHandler[Any, Any]]"
 
 
 class Handlers(grpc.GenericRpcHandler):
@@ -36,24 +39,35 @@ class Handlers(grpc.GenericRpcHandler):
         """
         self._gate, self._forward = gate, forward
         self._by_path = dict(self._all(services))
-        self._refusals = {
-            path: self._refusal(method)
+        self._refusals: _Routes = {
+            path: grpc.stream_unary_rpc_method_handler(partial(self._refuse, method))
             for path, method in methods().items()
             if path in self._by_path and gate.may_refuse(method) and not (method.writes and forward is not None)
         }
+        self._strangers: _Routes = {
+            path: grpc.stream_unary_rpc_method_handler(partial(self._turn_away, methods()[path]))
+            for path in self._by_path
+        }
 
     def service(self, handler_call_details: grpc.HandlerCallDetails) -> "grpc.RpcMethodHandler[Any, Any] | None":
-        """Return the handler of a path; grpc answers UNIMPLEMENTED without one."""
+        """Return the handler of a path; grpc answers UNIMPLEMENTED without one.
+
+        Calls for which there is no place, and those of strangers, get handlers of streams, which never ask for the
+        request: so it is not received, and takes neither memory nor time.
+        """
         path = handler_call_details.method
-        return self._refusals.get(path) or self._by_path.get(path) if self._gate.is_full else self._by_path.get(path)
+        if self._gate.is_full and path in self._refusals:
+            return self._refusals[path]
+        if path in self._strangers and self._gate.is_stranger(handler_call_details.invocation_metadata or ()):
+            return self._strangers[path]
+        return self._by_path.get(path)
 
-    def _refusal(self, method: Method) -> "grpc.RpcMethodHandler[Any, Any]":
-        """Ends calls before their request has been received: with a handler of streams, it is never asked for."""
+    async def _refuse(self, method: Method, requests: AsyncIterator[bytes], context: Context) -> None:
+        await self._gate.refuse(method, context)
 
-        async def refuse(requests: AsyncIterator[bytes], context: Context) -> None:
-            await self._gate.refuse(method, context)
-
-        return grpc.stream_unary_rpc_method_handler(refuse)
+    async def _turn_away(self, method: Method, requests: AsyncIterator[bytes], context: Context) -> None:
+        async with self._gate.entered(method, context, 0):
+            raise Unauthenticated("API key: not known a moment ago; try again")
 
     def _all(self, services: Sequence[object]) -> "Iterator[tuple[str, grpc.RpcMethodHandler[Any, Any]]]":
         by_name = {type(service).__name__: service for service in services}

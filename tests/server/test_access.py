@@ -12,13 +12,14 @@ from tests.rpcs import call, method_named, naming, status_of
 from tests.serving import Served, serving
 
 from outcrop.embedded import connect
-from outcrop.errors import OutcropError, PermissionDenied, Unauthenticated, Unavailable
+from outcrop.errors import OutcropError, PermissionDenied, ResourceExhausted, Unauthenticated, Unavailable
 from outcrop.proto.methods import Method, methods
 from outcrop.server.keys import create_key, revoke_key
 from outcrop.server.settings import KEYS_FILE
 from outcrop.v1 import access_pb2, collection_pb2
 
 ALL = pytest.mark.parametrize("method", methods().values(), ids=lambda method: method.path.rpartition(".")[2])
+UNLIMITED = [("grpc.max_send_message_length", -1)]
 HIDDEN, ABSENT = "hidden", "absent"
 
 
@@ -47,7 +48,7 @@ def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guarded]:
     keys["expired"], _ = create_key(path, "expired", "admin", expires_seconds=1e-9)
     revoke_key(path, "revoked")
     keys["unknown"] = f"oc_{'0' * 12}_{'A' * 43}"
-    with serving(root) as server, grpc.insecure_channel(server.address) as channel:
+    with serving(root) as server, grpc.insecure_channel(server.address, options=UNLIMITED) as channel:
         yield Guarded(server, channel, keys)
 
 
@@ -77,6 +78,14 @@ def test_what_is_out_of_scope_is_refused_whether_or_not_it_is_there(guarded: Gua
 
     assert isinstance(hidden, PermissionDenied)
     assert str(hidden).replace(HIDDEN, ABSENT) == str(absent)
+
+
+def test_what_a_stranger_sends_is_not_received(guarded: Guarded) -> None:
+    longer_than_a_message_may_be = bytes(17 << 20)
+    method = method_named("VectorService.Search")
+
+    assert isinstance(guarded.error(method, longer_than_a_message_may_be, "unknown"), Unauthenticated)
+    assert isinstance(guarded.error(method, longer_than_a_message_may_be, "read"), ResourceExhausted)
 
 
 def test_refused_calls_have_done_nothing_and_lists_show_the_scope(guarded: Guarded) -> None:
