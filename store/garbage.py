@@ -3,7 +3,7 @@
 import contextlib
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from outcrop.store import os_calls
@@ -21,19 +21,22 @@ def collect(layout: Layout, records: Records) -> list[str]:
     that the next call recognises. Returns the removed paths, relative to the root, in the order of removal.
     """
     records.sweep()
+    with records.read() as view:
+        pins = pins_of(view.snapshots())  # which nobody makes or deletes without the root's lock
     removed: list[Path] = []
     for paths in layout.objects():
-        removed += _collect_object(layout, records, paths)
+        removed += _collect_object(layout, records, paths, pins)
     removed += _collect_tmp(layout, records)
     return [str(path.relative_to(layout.root)) for path in removed]
 
 
-def _collect_object(layout: Layout, records: Records, paths: ObjectLayout) -> list[Path]:
+def _collect_object(
+    layout: Layout, records: Records, paths: ObjectLayout, pins: Collection[tuple[str, int]]
+) -> list[Path]:
     with records.read() as view:
         record = view.find_object_by_id(paths.id)
         listed = {manifest.version for manifest in view.manifests(paths.id)}
         awaited = {job.renamed_to for job in view.jobs() if job.object_id == paths.id}
-        pins = pins_of(view.snapshots())
     removed = []
     with _try_lock(paths.writer_lock) as writer_absent:
         for entry in sorted(paths.folder.iterdir()):
