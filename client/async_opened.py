@@ -8,14 +8,22 @@ from outcrop.client.async_channel import AsyncChannel
 from outcrop.client.channel import Channel
 from outcrop.client.features import TableFace
 from outcrop.client.graph import GraphFace
-from outcrop.client.loader import PlannedLoader
-from outcrop.client.plan import PlanFace, check_current, check_loading, check_threads, epochs_of
+from outcrop.client.plan import PlanFace, check_current, epochs_of, planned_loader
 from outcrop.client.rpcs import features, graphs, plans
 from outcrop.client.rpcs.minibatches import MinibatchFeed, Received
 from outcrop.errors import InvalidArgument
 from outcrop.stop import check, stop_of
 from outcrop.tasks import AsyncLoader
-from outcrop.types import AnyArray, DeviceModel, Fanouts, GraphStatistics, LoaderStatistics, Minibatch, PlanReport
+from outcrop.types import (
+    AnyArray,
+    DeviceModel,
+    Fanouts,
+    FeatureStatistics,
+    GraphStatistics,
+    LoaderStatistics,
+    Minibatch,
+    PlanReport,
+)
 
 Self = TypeVar("Self", bound="_Opened")
 
@@ -109,6 +117,11 @@ class AsyncFeatureTable(TableFace, _Opened):
                 raise AssertionError("rows go to their place, not to the caller")
         return wanted.out
 
+    async def statistics(self) -> FeatureStatistics:
+        """See `FeatureTable.statistics`."""
+        self._check_open()
+        return await self._channel.call(features.statistics(self.name))
+
 
 class AsyncPlan(PlanFace, _Opened):
     """See `Plan`."""
@@ -119,25 +132,12 @@ class AsyncPlan(PlanFace, _Opened):
         """See `Plan.check_current`."""
         check_current(self._found, await self._channel.call(plans.get(self.name)))
 
-    def loader(
-        self,
-        *,
-        shard: int = 0,
-        memory: int | None = None,
-        slots: int = 3,
-        threads: int = 1,
-        decode: bool = True,
-        passes: int | None = None,
-        **options: Any,
-    ) -> AsyncLoader[LoaderStatistics]:
+    def loader(self, *, shard: int = 0, **options: Any) -> AsyncLoader[LoaderStatistics]:
         """See `Plan.loader`."""
         self._check_open()
-        check_loading(self._found, shard, slots, passes)
-        check_threads(threads)
-        request = plans.planned(self._found, shard, slots=slots, memory=memory, decode=decode)
         # A thread receives: minibatches come in time also while the event loop computes.
         channel = Channel(self._channel.endpoint)
-        return AsyncLoader(PlannedLoader(channel, request, self._found, shard, passes, own_channel=True, **options))
+        return AsyncLoader(planned_loader(channel, self._found, shard, own_channel=True, **options))
 
     def minibatches(self, shard: int = 0) -> "AsyncMinibatches":
         """See `Plan.minibatches`."""

@@ -8,7 +8,7 @@ from outcrop.client.opened import Opened
 from outcrop.client.rpcs import features
 from outcrop.client.rpcs.features import FoundTable, RowsWanted
 from outcrop.stop import Stop, check, stop_of
-from outcrop.types import AnyArray
+from outcrop.types import AnyArray, FeatureStatistics
 
 
 class TableFace:
@@ -85,3 +85,8 @@ class FeatureTable(TableFace, Opened):
             for _ in self._channel.stream(feed, stop=within):
                 raise AssertionError("rows go to their place, not to the caller")
         return wanted.out
+
+    def statistics(self) -> FeatureStatistics:
+        """Return what was read of the current version, for all callers, since the server has opened it."""
+        self._check_open()
+        return self._channel.call(features.statistics(self.name))

@@ -100,8 +100,11 @@ class GraphDatabase:
         job_id = run(importing.begin_plan(request), self._channel)
         return RemoteJob(f"plan {name}", self._channel, lambda control: importing.follow(job_id, control))
 
-    def graph(self, name: str) -> Graph:
-        """Return the current version of a graph. Raises NotFound."""
+    def graph(self, name: str, *, memory: str | int | None = None, placement: str = "auto") -> Graph:
+        """Return the current version of a graph.
+
+        memory, placement: of an embedded graph; a server decides for all its callers. Raises NotFound.
+        """
         return Graph(self._channel, self._channel.call(graphs.get(name)))
 
     def graph_names(self) -> list[str]:
@@ -112,8 +115,11 @@ class GraphDatabase:
         """Remove a graph; calls under way end as they began. Raises NotFound."""
         self._channel.call(graphs.drop(name))
 
-    def features(self, name: str) -> FeatureTable:
-        """Return the current version of a feature table. Raises NotFound."""
+    def features(self, name: str, *, memory: str | int | None = None) -> FeatureTable:
+        """Return the current version of a feature table.
+
+        memory: of an embedded table; a server decides for all its callers. Raises NotFound.
+        """
         return FeatureTable(self._channel, self._channel.call(feature_rpcs.get(name)))
 
     def feature_names(self) -> list[str]:

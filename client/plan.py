@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
+from outcrop.client.channel import Channel
 from outcrop.client.loader import PlannedLoader
 from outcrop.client.opened import Opened
 from outcrop.client.rpcs import plans
@@ -38,29 +39,10 @@ class Plan(PlanFace, Opened):
         when another version has taken this one's place."""
         check_current(self._found, self._channel.call(plans.get(self.name)))
 
-    def loader(
-        self,
-        *,
-        shard: int = 0,
-        memory: int | None = None,
-        slots: int = 3,
-        threads: int = 1,
-        decode: bool = True,
-        passes: int | None = None,
-        **options: Any,
-    ) -> PlannedLoader:
-        """Return a loader of one shard, which runs on the server.
-
-        memory: of the server, for cached rows, slots and tables; None takes what is needed. slots: minibatches that the
-        server has ready. threads: a server has its own. decode: coded rows come as float32; False leaves their bytes.
-        passes: how often the plan is gone through; None has no end. options: `prefetch` and `prefetch_memory` of
-        `ServedLoader`. Raises InvalidArgument.
-        """
+    def loader(self, *, shard: int = 0, **options: Any) -> PlannedLoader:
+        """Return a loader of one shard, which runs on the server; `planned_loader` tells the options."""
         self._check_open()
-        check_loading(self._found, shard, slots, passes)
-        check_threads(threads)
-        request = plans.planned(self._found, shard, slots=slots, memory=memory, decode=decode)
-        return PlannedLoader(self._channel, request, self._found, shard, passes, **options)
+        return planned_loader(self._channel, self._found, shard, **options)
 
     def minibatches(self, shard: int = 0) -> Iterator[Minibatch]:
         """Yield the minibatches of a shard, all epochs of them, without features: who is wanted, and by whom."""
@@ -83,6 +65,31 @@ class Plan(PlanFace, Opened):
         return self._channel.call(plans.explain(self.name, device or DeviceModel()))
 
 
+def planned_loader(
+    channel: Channel,
+    plan: FoundPlan,
+    shard: int,
+    *,
+    memory: int | None = None,
+    slots: int = 3,
+    threads: int = 1,
+    decode: bool = True,
+    passes: int | None = None,
+    **options: Any,
+) -> PlannedLoader:
+    """Return a loader of one shard.
+
+    memory: of the server, for cached rows, slots and tables; None takes what is needed. slots: minibatches that the
+    server has ready. threads: a server has its own. decode: coded rows come as float32; False leaves their bytes.
+    passes: how often the plan is gone through; None has no end. options: `prefetch` and `prefetch_memory` of
+    `ServedLoader`. Raises InvalidArgument.
+    """
+    _check_loading(plan, shard, slots, passes)
+    check_threads(threads)
+    request = plans.planned(plan, shard, slots=slots, memory=memory, decode=decode)
+    return PlannedLoader(channel, request, plan, shard, passes, **options)
+
+
 def check_current(opened: FoundPlan, now: FoundPlan) -> None:
     """Raise what `Plan.check_current` raises."""
     if (now.id, now.version) != (opened.id, opened.version):
@@ -100,7 +107,7 @@ def epochs_of(plan: FoundPlan, shard: int) -> tuple[int, ...]:
     return plan.shards[shard]
 
 
-def check_loading(plan: FoundPlan, shard: int, slots: int, passes: int | None) -> None:
+def _check_loading(plan: FoundPlan, shard: int, slots: int, passes: int | None) -> None:
     """Raise InvalidArgument for what a loader of the plan cannot do, as the embedded one does."""
     if slots < 2:
         raise InvalidArgument(f"slots: expected at least 2, one in use and one being loaded, found {slots}")

@@ -70,7 +70,7 @@ def blank_message(head: Message, num_bytes: int) -> tuple[bytes, UInt8Array]:
     message: bytes = _new_bytes(None, len(prefix) + num_bytes)
     address: int = _address_of(message)
     ctypes.memmove(address, prefix, len(prefix))
-    data = np.frombuffer((ctypes.c_uint8 * num_bytes).from_address(address + len(prefix)), np.uint8)
+    data = np.frombuffer(memoryview((ctypes.c_uint8 * num_bytes).from_address(address + len(prefix))), np.uint8)
     return message, data
 
 

@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 from outcrop.errors import NotFound, ResourceExhausted
 from outcrop.gnn_loader import FeatureTable, Graph
 from outcrop.store import Accountant, ObjectRecord, Reservation, Root, VersionLease
+from outcrop.types import FeatureStatistics
 
 IDLE_SECONDS = 60.0
 
@@ -80,6 +81,15 @@ class OpenedObjects:
         with self._lock:
             entries = [entry for entry in self._entries.values() if _is_open(entry)]
             return [(entry.record.kind, entry.record.name, entry.opening.result()) for entry in entries]
+
+    def table_statistics(self, object_id: str, version: int) -> FeatureStatistics:
+        """Return what was read of a feature table since it was opened; zeros of one that is not open."""
+        with self._lock:
+            entry = self._entries.get((object_id, version))
+        if entry is None or not _is_open(entry):
+            return FeatureStatistics(0, 0, 0)
+        table: FeatureTable = entry.opening.result()
+        return table.statistics()
 
     def release_idle(self, idle_seconds: float = 0.0) -> None:
         """Close what nobody has used for so long, and what is idle and no longer the current version."""

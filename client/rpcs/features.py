@@ -9,8 +9,9 @@ import numpy as np
 from outcrop.client.rpc import Feed, Rpc
 from outcrop.errors import NotFound, OutcropError
 from outcrop.proto.chunks import Chunk
+from outcrop.proto.documents import from_document
 from outcrop.proto.tensors import from_tensor, numpy_dtype, to_tensor
-from outcrop.types import KINDS, AnyArray, Int64Array, UInt8Array, row_ids, row_output, row_ranges
+from outcrop.types import KINDS, AnyArray, FeatureStatistics, Int64Array, UInt8Array, row_ids, row_output, row_ranges
 from outcrop.v1 import feature_pb2 as pb
 from outcrop.v1.job_pb2 import Job
 
@@ -72,6 +73,13 @@ def import_features(
         logical_dtype=logical_dtype,
     )
     return Rpc(request, lambda response: response.job)
+
+
+def statistics(name: str) -> Rpc[FeatureStatistics]:
+    """Ask what was read of a table since it was opened."""
+    return Rpc(
+        pb.GetFeaturesRequest(name=name), lambda response: from_document(response.table.statistics, FeatureStatistics)
+    )
 
 
 class RowsFeed(Feed[None]):

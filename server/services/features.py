@@ -8,6 +8,7 @@ import numpy as np
 from outcrop.errors import InvalidArgument
 from outcrop.gnn_loader import CODECS, ArrayRows, FeatureTable, RowCodec
 from outcrop.proto.chunks import blank_message, bytes_of, chunk_ranges, serialize_parts
+from outcrop.proto.documents import to_document
 from outcrop.proto.tensors import from_tensor, to_tensor, wire_dtype
 from outcrop.server.call import Call
 from outcrop.server.engine import Engine
@@ -76,7 +77,9 @@ class FeatureService:
 
     def _described(self, name: str) -> pb.FeatureTable:
         record = self._engine.opened.record("features", name)
-        return _message(record, self._engine.manifest(record))
+        message = _message(record, self._engine.manifest(record))
+        message.statistics.CopyFrom(to_document(self._engine.opened.table_statistics(record.id, message.version)))
+        return message
 
     def _read(self, request: pb.ReadFeaturesRequest, stop: Stop) -> pb.ReadFeaturesResponse:
         ids = from_tensor(request.ids, "ids")

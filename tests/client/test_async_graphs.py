@@ -109,3 +109,35 @@ def test_a_task_that_is_cancelled_loses_no_minibatch(served: Served) -> None:
             return found
 
     assert asyncio.run(work()) == [0, 1, 2, 3, 4]
+
+
+def test_tasks_make_graphs_tables_and_plans(served: Served, embedded: Embedded) -> None:
+    rows = np.random.default_rng(2).random((60, 8), np.float32)
+    edges = np.random.default_rng(3).integers(0, 60, (2, 500))
+
+    async def work() -> list[Any]:
+        async with Graphs(served.url) as database:
+            jobs = await asyncio.gather(
+                database.import_graph("tg", edges, num_nodes=60), database.import_features("tx", rows)
+            )
+            for job in jobs:
+                await job.wait(120)
+            made_of: dict[str, Any] = {"graph": "tg", "features": "tx", "seeds": np.arange(60), "fanouts": [3]}
+            with pytest.raises(InvalidArgument, match="num_shards"):
+                await database.create_plan("tp", **made_of, num_shards=0)
+            with pytest.raises(NotFound):
+                await database.create_plan("tp", **(made_of | {"graph": "nothing"}))
+            await (await database.create_plan("tp", **made_of, batch_size=16, cache_memory=0)).wait(120)
+            async with (await database.plan("tp")).loader() as loader:
+                found = [minibatch async for minibatch in loader]
+            async with await database.features("tx") as table:
+                await table.fetch([1, 2, 3])
+                assert (await table.statistics()).rows >= 3
+            await database.drop_plan("tp")
+            await database.drop_features("tx")
+            await database.drop_graph("tg")
+            return found
+
+    for minibatch in asyncio.run(work()):
+        np.testing.assert_array_equal(minibatch.features["tx"], rows[minibatch.nodes["node"]])
+    assert embedded.graph_names() == ["g", "h"]
