@@ -26,6 +26,7 @@ _NUMPY: dict[int, np.dtype[Any]] = {
     tensor_pb2.DATA_TYPE_INT64: np.dtype("<i8"),
     tensor_pb2.DATA_TYPE_BOOL: np.dtype("?"),
 }
+_MOST_ITEMS = 1 << 59
 _WIRE = {dtype: number for number, dtype in _NUMPY.items()}
 
 
@@ -64,6 +65,9 @@ def from_tensor(tensor: Tensor, what: str = "tensor") -> AnyArray:
     expected = math.prod(tensor.shape) * dtype.itemsize
     if len(data) != expected:
         raise InvalidArgument(f"{what}: expected {expected} bytes for {dtype} {list(tensor.shape)}, found {len(data)}")
+    # An array of no items may have large dimensions all the same, and NumPy multiplies those that are not zero.
+    if not data and math.prod(max(1, length) for length in tensor.shape) > _MOST_ITEMS:
+        raise InvalidArgument(f"{what}: expected dimensions whose product is at most 2^59, found {list(tensor.shape)}")
     return np.frombuffer(data, dtype).reshape(tuple(tensor.shape))
 
 

@@ -39,6 +39,7 @@ def test_byte_order_and_layout_of_the_given_array_do_not_matter() -> None:
             Tensor(dtype=tensor_pb2.DATA_TYPE_UINT8, shape=[2**40, 2**40], data=b""),
             "expected 1208925819614629174706176",
         ),
+        (Tensor(dtype=tensor_pb2.DATA_TYPE_FLOAT64, shape=[0, 2**40, 2**40], data=b""), "whose product is at most"),
         (Tensor(dtype=tensor_pb2.DATA_TYPE_UINT8, shape=[1] * 9, data=b"1"), "dimensions"),
         (Tensor(shape=[1], data=b"1"), "number 0"),
         (Tensor(dtype=99, shape=[1], data=b"1"), "number 99"),
