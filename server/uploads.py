@@ -197,8 +197,8 @@ class _Stream:
 
     async def close(self) -> None:
         """Make durable what has come, and give the arrays back."""
-        if self.upload is None:
-            return
+        if self.upload is None or not self._files:
+            return  # nothing has come; and without an array of its own, the upload may have been removed meanwhile
         try:
             if not self._broken:
                 await self._save()

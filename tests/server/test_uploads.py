@@ -255,6 +255,24 @@ def test_two_streams_do_not_append_to_one_array(tmp_path, monkeypatch):
     asyncio.run(story())
 
 
+def test_a_stream_whose_upload_is_removed_before_its_first_chunk_is_told_to_try_again(tmp_path, monkeypatch):
+    async def story():
+        uploads = await opened(tmp_path)
+        await uploads.append(stream([chunk("x", b"1234")]), "me")
+        begin = uploads.begin
+
+        async def begin_and_lose(upload_id, owner):
+            upload = await begin(upload_id, owner)
+            await uploads.remove(upload_id, owner)
+            return upload
+
+        monkeypatch.setattr(uploads, "begin", begin_and_lose)
+        with pytest.raises(Unavailable, match="being removed"):
+            await uploads.append(stream([chunk("x", b"1234", row=1)]), "me")
+
+    asyncio.run(story())
+
+
 def test_disk_for_uploads_is_bounded(tmp_path):
     async def story():
         uploads = await opened(tmp_path, upload_bytes=10)
