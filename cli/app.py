@@ -7,7 +7,19 @@ from typing import Annotated
 import typer
 
 from outcrop.cli.build import build
-from outcrop.cli.command import JsonOption, Options, PathOption, QuietOption, VerboseOption, add_command
+from outcrop.cli.command import (
+    ApiKeyOption,
+    CaOption,
+    CertificateOption,
+    EndpointOption,
+    JsonOption,
+    Options,
+    PathOption,
+    PrivateKeyOption,
+    QuietOption,
+    VerboseOption,
+    add_command,
+)
 from outcrop.cli.dataset import group as dataset
 from outcrop.cli.demo import DEMO_PATH, demo
 from outcrop.cli.doctor import doctor
@@ -16,6 +28,7 @@ from outcrop.cli.features import group as features
 from outcrop.cli.graph import group as graph
 from outcrop.cli.inspect import inspect
 from outcrop.cli.key import group as key
+from outcrop.cli.place import Given
 from outcrop.cli.plan import group as plan
 from outcrop.cli.search import search
 from outcrop.cli.serve import serve_command
@@ -46,15 +59,21 @@ VersionOption = Annotated[bool, typer.Option("--version", callback=_version, is_
 def _options(
     ctx: typer.Context,
     path: PathOption = None,
+    endpoint: EndpointOption = None,
+    api_key: ApiKeyOption = None,
+    ca: CaOption = None,
+    certificate: CertificateOption = None,
+    private_key: PrivateKeyOption = None,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
     verbose: VerboseOption = False,
     version: VersionOption = False,
 ) -> None:
-    ctx.obj = Options(path, as_json, quiet, verbose)
+    given = Given(path, endpoint, api_key, ca, certificate, private_key)
+    ctx.obj = Options(given, as_json, quiet, verbose)
 
 
-add_command(app, demo, default_path=DEMO_PATH)
+add_command(app, demo, default_path=DEMO_PATH, local=True)
 add_command(app, build)
 add_command(app, search)
 add_command(app, evaluate, name="eval")
@@ -65,7 +84,7 @@ app.add_typer(features, name="features", help="Import rows of features, look at 
 app.add_typer(plan, name="plan", help="Sample minibatches ahead and pack their rows; look at plans.")
 add_command(app, train)
 app.add_typer(snapshot, name="snapshot", help="Keep what is there now; write it to a file; bring it back.")
-add_command(app, serve_command, name="serve")
+add_command(app, serve_command, name="serve", local=True)
 app.add_typer(dataset, name="dataset", help="Make, convert, look at and fetch files of vectors; make graphs.")
 app.add_typer(key, name="key", help="Make, list and revoke the API keys of a server.")
 

@@ -5,22 +5,24 @@ import resource
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 import typer
 from rich.console import Group, RenderableType
 from rich.table import Table
 
-import outcrop
 from outcrop.cli.command import Run
 from outcrop.cli.input_files import read_ids, read_queries, vector_file
 from outcrop.datasets.source import VectorSource
-from outcrop.embedded import Collection, CollectionInfo, Database
+from outcrop.embedded import CollectionInfo
 from outcrop.errors import Cancelled, InvalidArgument, NotFound
 from outcrop.jobs import Job
 from outcrop.store import format_bytes, parse_bytes
 from outcrop.types import Progress
+
+if TYPE_CHECKING:
+    from outcrop.cli.place import Collection, Database
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +96,7 @@ def build(
     began = time.monotonic()
     given_ids = None if ids is None else read_ids(ids, limit)
     queries = None if calibration_queries is None else read_queries(calibration_queries)
-    with vector_file(vectors, limit) as source, outcrop.connect(run.path, threads=threads) as database:
+    with vector_file(vectors, limit) as source, run.connect(threads=threads) as database:
         collection = _collection(database, name, source, metric, dtype, isinstance(given_ids, list))
         job = collection.build(
             source,
@@ -222,8 +224,8 @@ def trials_table(trials: list[TrialCost]) -> Table:
 
 
 def _collection(
-    database: Database, name: str, source: VectorSource, metric: str | None, dtype: str | None, text_ids: bool
-) -> Collection:
+    database: "Database", name: str, source: VectorSource, metric: str | None, dtype: str | None, text_ids: bool
+) -> "Collection":
     try:
         collection = database.collection(name)
     except NotFound:

@@ -150,8 +150,8 @@ def fetch(
 
 
 for _command in (make, convert, info, fetch):
-    add_command(group, _command)
-add_command(group, make_graph, name="make-graph", hidden=True)
+    add_command(group, _command, local=True)
+add_command(group, make_graph, name="make-graph", hidden=True, local=True)
 
 
 def describe(path: Path, part: str | None = None) -> VectorFile:

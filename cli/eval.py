@@ -55,12 +55,15 @@ def evaluate(
     cold: Annotated[bool | None, typer.Option("--cold/--warm", help="One state of the cache [default: both].")] = None,
     limit: Annotated[int | None, typer.Option(help="Take only the first N queries.", min=1, metavar="N")] = None,
     plot_file: Annotated[Path | None, typer.Option("--plot", help="Draw it here (.png).")] = None,
-    reader: ReaderOption = "auto",
+    reader: ReaderOption = None,
 ) -> None:
     """Measure recall, throughput, latency and what was read, for each recall asked.
 
-    Every query is a call of its own. Cold: no list is in memory. Warm: all queries were searched before.
+    Every query is a call of its own. Cold: no list is in memory. Warm: all queries were searched before. Latencies are
+    those of the caller, so of a server they have the way there and back; what its engine took is told beside them. A
+    server has no cold state.
     """
+    run.only_embedded(memory=memory, reader=reader, cold=cold)
     knobs = [Knob(recall=float(value)) for value in _numbers("--recalls", _asked_recalls(recalls, nprobes))]
     knobs += [Knob(nprobe=int(value)) for value in _numbers("--nprobes", nprobes)]
     counts = [int(value) for value in _numbers("--threads", threads)]
@@ -71,10 +74,10 @@ def evaluate(
     rows = read_queries(queries, limit)
     if not len(rows):
         raise NotFound(f"{queries}: holds no queries")
-    states = ["cold", "warm"] if cold is None else ["cold" if cold else "warm"]
+    states = _states(run, cold)
     measurements: list[Measurement] = []
     with (
-        opened(run, name, memory, max(counts), reader) as (collection, info),
+        opened(run, name, memory, _own_threads(run, max(counts)), reader) as (collection, info),
         run.output.progress("true neighbours"),
     ):
         if ground_truth is None:
@@ -83,7 +86,8 @@ def evaluate(
             truth = read_truth(collection, rows, k, ground_truth, distances)
     with run.output.progress("measuring", total=len(counts) * len(knobs) * len(states)) as bar:
         for count, state in itertools.product(counts, states):
-            with opened(run, name, memory, count, reader, cache_lists=state == "warm") as (collection, _):
+            own_threads = _own_threads(run, count)
+            with opened(run, name, memory, own_threads, reader, cache_lists=state == "warm") as (collection, _):
                 for knob in knobs:
                     bar.update(len(measurements), description=f"{knob}, {count} threads, {state}")
                     measurements.append(measure(collection, rows, truth, k, knob, count, state))
@@ -95,6 +99,17 @@ def evaluate(
         title = f"{name}: {info.num_rows:,} x {info.spec.dim} {info.spec.dtype}, recall@{k}, {format_bytes(budget)}"
         plot(measurements, title, plot_file)
     run.output.result(report, text=_text(report, plot_file))
+
+
+def _states(run: Run, cold: bool | None) -> list[str]:
+    if run.endpoint is not None:
+        return ["warm"]
+    return ["cold", "warm"] if cold is None else ["cold" if cold else "warm"]
+
+
+def _own_threads(run: Run, count: int) -> int | None:
+    """Return how many threads the engine here needs for so many callers; those of a server are its own."""
+    return count if run.endpoint is None else None
 
 
 def _asked_recalls(recalls: str | None, nprobes: str | None) -> str | None:
@@ -133,7 +148,20 @@ def measurements_table(measurements: list[Measurement], threads: int) -> Table:
     """Return the measurements of one number of threads as a table; all counts are per query."""
     title = f"{threads} thread{'s' if threads > 1 else ''}"
     table = Table(title=title, title_justify="left", box=None)
-    headings = ("asked", "cache", "recall", "QPS", "p50 ms", "p99 ms", "reads", "KB", "device us", "lists", "cached")
+    headings = (
+        "asked",
+        "cache",
+        "recall",
+        "QPS",
+        "p50 ms",
+        "p99 ms",
+        "engine ms",
+        "reads",
+        "KB",
+        "device us",
+        "lists",
+        "cached",
+    )
     for heading in headings:
         table.add_column(heading, justify="left" if heading in ("asked", "cache") else "right")
     for m in measurements:
@@ -144,6 +172,7 @@ def measurements_table(measurements: list[Measurement], threads: int) -> Table:
             f"{m.qps:,.0f}",
             f"{m.p50_us / 1e3:.2f}",
             f"{m.p99_us / 1e3:.2f}",
+            f"{m.engine_us / 1e3:.2f}",
             f"{m.reads:.1f}",
             f"{m.bytes / 1e3:,.0f}",
             f"{m.device_us:,.0f}",

@@ -3,20 +3,21 @@
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Group, RenderableType
 from rich.table import Table
 
-import outcrop
 from outcrop.cli.build import wait
 from outcrop.cli.command import Run, add_command
 from outcrop.datasets.rows import open_rows
-from outcrop.embedded import Database
 from outcrop.errors import InvalidArgument, NotFound
-from outcrop.gnn_loader import CODECS, FeatureTable
+from outcrop.gnn_loader import CODECS
 from outcrop.store import format_bytes, parse_bytes
+
+if TYPE_CHECKING:
+    from outcrop.cli.place import Database
 
 group = typer.Typer(no_args_is_help=True)
 
@@ -70,7 +71,7 @@ def import_features(
         raise InvalidArgument(f"--codec: expected one of {', '.join(CODECS)}, found {codec!r}")
     with run.output.progress("opening"):
         source = open_rows(file, part, dtype, None if row_shape is None else _shape(row_shape))
-    with outcrop.connect(run.path) as database:
+    with run.connect() as database:
         wait(run, database.import_features(name, source, codec=codec, memory=parse_bytes(memory)))
         facts = _facts(database, name)
     row_bytes = source.dtype.itemsize
@@ -85,7 +86,7 @@ def stats(
     name: Annotated[str | None, typer.Argument(help="The table [default: list all].")] = None,
 ) -> None:
     """List the feature tables, or show one: rows, their shape and type, the codec, and the disk they take."""
-    with outcrop.connect(run.path, read_only=True) as database:
+    with run.connect(read_only=True) as database:
         if name is not None:
             facts = _facts(database, name)
             run.output.result(facts, text=_table([facts]))
@@ -105,26 +106,21 @@ def _shape(text: str) -> tuple[int, ...]:
     return tuple(int(piece) for piece in pieces)
 
 
-def _facts(database: Database, name: str) -> FeatureFacts:
+def _facts(database: "Database", name: str) -> FeatureFacts:
     with database.features(name) as table:
-        return _facts_of(name, table)
+        return FeatureFacts(
+            name=name,
+            version=table.version,
+            num_rows=table.num_rows,
+            row_shape=tuple(table.row_shape),
+            dtype=table.logical_dtype,
+            codec=table.codec_name,
+            row_bytes=table.row_bytes,
+            disk_bytes=table.disk_bytes,
+        )
 
 
-def _facts_of(name: str, table: FeatureTable) -> FeatureFacts:
-    manifest = table.manifest
-    return FeatureFacts(
-        name=name,
-        version=manifest.version,
-        num_rows=table.num_rows,
-        row_shape=tuple(table.row_shape),
-        dtype=table.logical_dtype,
-        codec=table.codec.name,
-        row_bytes=table.row_bytes,
-        disk_bytes=manifest.size_bytes,
-    )
-
-
-def _facts_if_any(database: Database, name: str) -> FeatureFacts:
+def _facts_if_any(database: "Database", name: str) -> FeatureFacts:
     try:
         return _facts(database, name)
     except NotFound:

@@ -5,11 +5,10 @@ from typing import Annotated
 
 import typer
 
-import outcrop
 from outcrop.cli.build import wait
 from outcrop.cli.command import Run, add_command
 from outcrop.cli.graph_make import make
-from outcrop.cli.graph_stats import GraphReport, graph_facts, report_text, stats
+from outcrop.cli.graph_stats import GraphReport, graph_facts, opened_graph, report_text, stats
 from outcrop.datasets.graph_files import GraphFiles
 from outcrop.datasets.graphs import open_graph, open_typed_edges
 from outcrop.errors import InvalidArgument
@@ -47,16 +46,16 @@ def import_graph(
     began = time.monotonic()
     with run.output.progress("opening"):
         files = _open(source, None if nodes is None else _counts(nodes), columns, part, edge_ids, undirected)
-    with outcrop.connect(run.path) as database:
+    with run.connect() as database:
         wait(run, database.import_graph(name, files, memory=parse_bytes(memory)))
-        with database.graph(name, placement="map") as graph:
-            report = GraphReport(graph_facts(name, graph), files.format, time.monotonic() - began)
+        with opened_graph(database, name) as graph:
+            report = GraphReport(graph_facts(graph), files.format, time.monotonic() - began)
     run.output.result(report, text=report_text(report))
 
 
 add_command(group, import_graph, name="import")
-for _command in (stats, make):
-    add_command(group, _command)
+add_command(group, stats)
+add_command(group, make, local=True)
 
 
 def _open(

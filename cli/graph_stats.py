@@ -1,20 +1,20 @@
 """`outcrop graph stats`: the graphs of a root, or one of them: its types, and how in-degrees are distributed."""
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
-import numpy as np
 import typer
 from rich.console import Group, RenderableType
 from rich.table import Table
 
-import outcrop
 from outcrop.cli.command import Run
-from outcrop.embedded import Database
+from outcrop.embedded import Database as Embedded
 from outcrop.errors import NotFound
-from outcrop.gnn_loader import Graph
 from outcrop.store import format_bytes
-from outcrop.types import EdgeType
+from outcrop.types import EdgeStatistics, EdgeType
+
+if TYPE_CHECKING:
+    from outcrop.cli.place import Database, Graph
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,26 +69,32 @@ def stats(
     name: Annotated[str | None, typer.Argument(help="The graph [default: list all].")] = None,
 ) -> None:
     """List the graphs, or show one: its types, how many nodes and edges, and how in-degrees are distributed."""
-    with outcrop.connect(run.path, read_only=True) as database:
+    with run.connect(read_only=True) as database:
         if name is None:
             listed = [_brief(database, found) for found in database.graph_names()]
             run.output.result(listed, text=_list_text(listed))
             return
-        with database.graph(name, placement="map") as graph:
-            facts = graph_facts(name, graph)
+        with opened_graph(database, name) as graph:
+            facts = graph_facts(graph)
     run.output.result(facts, text=facts_text(facts))
 
 
-def graph_facts(name: str, graph: Graph) -> GraphFacts:
+def opened_graph(database: "Database", name: str) -> "Graph":
+    """Open a graph to look at, which needs no memory for its arrays."""
+    return database.graph(name, placement="map") if isinstance(database, Embedded) else database.graph(name)
+
+
+def graph_facts(graph: "Graph") -> GraphFacts:
     """Return what there is to say of an open graph; every indptr is read."""
+    found = graph.statistics()
     return GraphFacts(
-        name=name,
-        version=graph.manifest.version,
-        num_nodes=dict(graph.node_types),
+        name=graph.name,
+        version=graph.version,
+        num_nodes=found.num_nodes,
         num_edges=graph.num_edges(),
-        edges=[_edge_facts(graph, edge_type) for edge_type in graph.edge_types],
-        node_times=[name for name in graph.node_types if graph.node_times(name) is not None],
-        disk_bytes=graph.manifest.size_bytes,
+        edges=[_edge_facts(edge_type, edges) for edge_type, edges in found.edges.items()],
+        node_times=list(found.node_times),
+        disk_bytes=found.disk_bytes,
     )
 
 
@@ -117,25 +123,23 @@ def report_text(report: GraphReport) -> RenderableType:
     return Group(facts_text(report.graph), "", f"imported from {report.format} in {report.seconds:.1f} s")
 
 
-def _edge_facts(graph: Graph, edge_type: EdgeType) -> EdgeFacts:
-    degrees, layout = graph.in_degrees(edge_type), graph.layout(edge_type)
-    shares = np.quantile(degrees, (0, 0.5, 0.9, 0.99, 1), method="lower") if len(degrees) else np.zeros(5, np.int64)
-    columns = {"weight": layout.weights, "time": layout.times, "edge_id": layout.edge_ids}
+def _edge_facts(edge_type: EdgeType, found: EdgeStatistics) -> EdgeFacts:
+    columns = {"weight": found.weights, "time": found.times, "edge_id": found.edge_ids}
     return EdgeFacts(
         edge_type=":".join(edge_type),
-        num_edges=layout.num_edges,
-        mean_in_degree=float(degrees.mean()) if len(degrees) else 0.0,
-        in_degrees=[int(degree) for degree in shares],
-        without_in_edges=int((degrees == 0).sum()),
+        num_edges=found.num_edges,
+        mean_in_degree=found.mean_in_degree,
+        in_degrees=list(found.in_degrees),
+        without_in_edges=found.without_in_edges,
         columns=[name for name, there in columns.items() if there],
     )
 
 
-def _brief(database: Database, name: str) -> GraphBrief:
+def _brief(database: "Database", name: str) -> GraphBrief:
     try:
-        with database.graph(name, placement="map") as graph:
-            version, disk_bytes = graph.manifest.version, graph.manifest.size_bytes
-            return GraphBrief(name, version, graph.num_nodes(), graph.num_edges(), len(graph.edge_types), disk_bytes)
+        with opened_graph(database, name) as graph:
+            numbers = graph.num_nodes(), graph.num_edges(), len(graph.edge_types)
+            return GraphBrief(name, graph.version, *numbers, graph.disk_bytes)
     except NotFound:
         return GraphBrief(name, None, None, None, None, None)
 

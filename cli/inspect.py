@@ -1,22 +1,25 @@
 """`outcrop inspect`: the collections of a root, or one of them in detail: files, lists, memory, policies."""
 
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 import typer
 from rich.console import Group, RenderableType
 from rich.table import Table
 
-import outcrop
 from outcrop.ann import CollectionSpec
 from outcrop.cli.build import TrialCost, trial_costs, trials_table
 from outcrop.cli.command import Run
 from outcrop.cli.opening import MemoryOption, opened
-from outcrop.embedded import Collection, CollectionInfo
+from outcrop.embedded import Collection as Embedded
+from outcrop.embedded import CollectionInfo
 from outcrop.errors import NotFound
 from outcrop.store import format_bytes
 from outcrop.types import Int64Array
+
+if TYPE_CHECKING:
+    from outcrop.cli.place import Collection
 
 _HISTOGRAM_BARS = 12
 _BAR_COLUMNS = 40
@@ -35,7 +38,8 @@ class ListLengths:
 
 @dataclass(frozen=True, slots=True)
 class Detail:
-    """One collection. files: sizes in bytes. memory: by owner, in bytes, of memory_budget, when it is just opened."""
+    """One collection. files: sizes in bytes. list_bytes: None from a server, which does not give out where lists lie.
+    memory: by owner, in bytes, of memory_budget, when it is just opened; of a server, now."""
 
     name: str
     spec: CollectionSpec
@@ -50,7 +54,7 @@ class Detail:
     copy_rule: str
     build_seconds: float
     files: dict[str, int]
-    list_bytes: ListLengths
+    list_bytes: ListLengths | None
     memory_budget: int
     memory: dict[str, int]
     reader: str
@@ -64,17 +68,18 @@ def inspect(
     memory: MemoryOption = None,
 ) -> None:
     """List the collections, or show one: its files, lists, memory, what each recall costs, and the trade of disk."""
+    run.only_embedded(memory=memory)
     if name is None:
-        with outcrop.connect(run.path, read_only=True) as database:
+        with run.connect(read_only=True) as database:
             infos = database.list_collections()
         run.output.result([_brief(info) for info in infos], text=_infos_table(infos))
         return
-    with outcrop.connect(run.path, read_only=True) as database:
+    with run.connect(read_only=True) as database:
         info = database.collection(name).info()
     if info.version is None:
         run.output.result(_brief(info), text=_infos_table([info]))
         return
-    with opened(run, name, memory, threads=1) as (collection, info):
+    with opened(run, name, memory, threads=1 if run.endpoint is None else None) as (collection, info):
         detail = _detail(collection, info)
     run.output.result(detail, text=_detail_text(detail))
 
@@ -102,11 +107,10 @@ def _infos_table(infos: list[CollectionInfo]) -> RenderableType:
     return table
 
 
-def _detail(collection: Collection, info: CollectionInfo) -> Detail:
+def _detail(collection: "Collection", info: CollectionInfo) -> Detail:
     if info.version is None:
         raise NotFound(f"{info.name}: holds nothing yet")
     properties = info.properties
-    offsets = collection.open().directory.list_offsets.astype(np.int64)
     statistics = collection.statistics()
     return Detail(
         name=info.name,
@@ -122,13 +126,18 @@ def _detail(collection: Collection, info: CollectionInfo) -> Detail:
         copy_rule=properties["copy_rule"],
         build_seconds=properties["build_seconds"],
         files=info.files,
-        list_bytes=list_lengths(offsets[1:] - offsets[:-1]),
+        list_bytes=_list_bytes(collection) if isinstance(collection, Embedded) else None,
         memory_budget=statistics.memory.budget_bytes,
         memory=dict(statistics.memory.owners),
         reader=f"{statistics.reader.kind} ({statistics.reader.reason})",
         policies=properties["policies"],
         trials=trial_costs(info),
     )
+
+
+def _list_bytes(collection: Embedded) -> ListLengths:
+    offsets = collection.open().directory.list_offsets.astype(np.int64)
+    return list_lengths(offsets[1:] - offsets[:-1])
 
 
 def list_lengths(lengths: Int64Array) -> ListLengths:
@@ -163,7 +172,8 @@ def _detail_text(detail: Detail) -> RenderableType:
     facts.add_row("memory", f"{format_bytes(detail.memory_budget)} for searching")
     facts.add_row("", " · ".join(f"{owner} {format_bytes(size)}" for owner, size in detail.memory.items()))
     facts.add_row("reader", detail.reader)
-    parts: list[RenderableType] = [facts, "", _histogram(detail.list_bytes), "", _policies_table(detail.policies)]
+    lengths = "lengths of lists: with --path only" if detail.list_bytes is None else _histogram(detail.list_bytes)
+    parts: list[RenderableType] = [facts, "", lengths, "", _policies_table(detail.policies)]
     if detail.trials:
         parts += ["", trials_table(detail.trials)]
     return Group(*parts)

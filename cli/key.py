@@ -90,9 +90,9 @@ def revoke(
     run.output.result(facts, text=f"{facts.name} ({facts.id}) is revoked")
 
 
-add_command(group, create)
-add_command(group, list_, name="list")
-add_command(group, revoke)
+add_command(group, create, local=True)
+add_command(group, list_, name="list", local=True)
+add_command(group, revoke, local=True)
 
 
 def _file(run: Run, keys: Path | None) -> Path:

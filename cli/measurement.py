@@ -5,16 +5,20 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from outcrop.cli.truth import Truth
 from outcrop.datasets.vectors import Vectors
-from outcrop.embedded import Collection
+from outcrop.embedded import Collection as Embedded
 from outcrop.types import Neighbors
 
+if TYPE_CHECKING:
+    from outcrop.cli.place import Collection
+
 _WARM_UP_PASSES = 2
+_WARM_UP_QUERIES = 1024  # of a call, which a server limits
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +41,8 @@ class Measurement:
     """What searches with one knob gave and cost.
 
     cache: cold (there is none) or warm (after all queries have been searched). recall: mean, tolerant of
-    ties where the true distances are known. p50_us, p99_us: of one call. The rest is the mean per query.
+    ties where the true distances are known. p50_us, p99_us: of one call, as the caller sees it. The rest is the mean
+    per query; engine_us: in the core, so that what is left of a call is the way there and back.
     """
 
     asked: str
@@ -48,6 +53,7 @@ class Measurement:
     qps: float
     p50_us: float
     p99_us: float
+    engine_us: float
     reads: float
     bytes: float
     device_us: float
@@ -56,19 +62,20 @@ class Measurement:
 
 
 def measure(
-    collection: Collection, queries: Vectors, truth: Truth, k: int, knob: Knob, threads: int, cache: str
+    collection: "Collection", queries: Vectors, truth: Truth, k: int, knob: Knob, threads: int, cache: str
 ) -> Measurement:
     """Search every query in a call of its own, from `threads` threads, and return what was measured.
 
     cache: "cold" for a collection opened without a cache of lists, or "warm".
     """
-    collection.clear_cache()
+    if isinstance(collection, Embedded):
+        collection.clear_cache()
     if cache == "warm":
-        for _ in range(_WARM_UP_PASSES):
-            collection.search(queries, k, **knob.arguments(), share_reads=False)
+        for start in [*range(0, len(queries), _WARM_UP_QUERIES)] * _WARM_UP_PASSES:
+            collection.search(queries[start : start + _WARM_UP_QUERIES], k, **knob.arguments(), share_reads=False)
     found, latencies_us, seconds = _search_one_by_one(collection, queries, k, knob, threads)
     recall = np.concatenate([_recall(truth, each, n) for n, each in enumerate(found)])
-    total = {name: sum(getattr(each.usage, name) for each in found) / len(found) for name in _COSTS}
+    total = {name: sum(getattr(each.usage, of) for each in found) / len(found) for name, of in _COSTS.items()}
     p50, p99 = np.percentile(latencies_us, [50, 99])
     return Measurement(
         str(knob),
@@ -83,7 +90,15 @@ def measure(
     )
 
 
-_COSTS = ("reads", "bytes", "device_us", "lists", "cache_hits")
+# Fields of a measurement, and of `SearchUsage`.
+_COSTS = {
+    "engine_us": "elapsed_us",
+    "reads": "reads",
+    "bytes": "bytes",
+    "device_us": "device_us",
+    "lists": "lists",
+    "cache_hits": "cache_hits",
+}
 
 
 def _recall(truth: Truth, found: Neighbors, query: int) -> Any:
@@ -93,11 +108,12 @@ def _recall(truth: Truth, found: Neighbors, query: int) -> Any:
 
 
 def _search_one_by_one(
-    collection: Collection, queries: Vectors, k: int, knob: Knob, threads: int
+    collection: "Collection", queries: Vectors, k: int, knob: Knob, threads: int
 ) -> tuple[list[Neighbors], Any, float]:
     found: list[Neighbors | None] = [None] * len(queries)
     latencies_us = np.empty(len(queries))
     numbers, lock = itertools.count(), threading.Lock()
+    arguments = knob.arguments() | ({"threads": 1} if isinstance(collection, Embedded) else {})
 
     def work() -> None:
         while True:
@@ -106,7 +122,7 @@ def _search_one_by_one(
             if number >= len(queries):
                 return
             began = time.perf_counter()
-            found[number] = collection.search(queries[number], k, **knob.arguments(), threads=1, share_reads=False)
+            found[number] = collection.search(queries[number], k, **arguments, share_reads=False)
             latencies_us[number] = (time.perf_counter() - began) * 1e6
 
     began = time.perf_counter()

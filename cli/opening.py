@@ -2,21 +2,23 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-import outcrop
 from outcrop.cli.command import Run
-from outcrop.embedded import Collection, CollectionInfo
+from outcrop.embedded import CollectionInfo, Database
 from outcrop.errors import NotFound
-from outcrop.store import parse_bytes
+from outcrop.types import parse_bytes
+
+if TYPE_CHECKING:
+    from outcrop.cli.place import Collection
 
 MemoryOption = Annotated[
     str | None,
     typer.Option(help="What the open index may hold [default: what it was built for].", metavar="SIZE"),
 ]
-ReaderOption = Annotated[str, typer.Option(help="auto, io_uring, pread or memory.")]
+ReaderOption = Annotated[str | None, typer.Option(help="auto, io_uring, pread or memory [default: auto].")]
 
 
 @contextmanager
@@ -25,20 +27,23 @@ def opened(
     name: str,
     memory: str | None = None,
     threads: int | None = None,
-    reader: str = "auto",
+    reader: str | None = None,
     cache_lists: bool = True,
-) -> Iterator[tuple[Collection, CollectionInfo]]:
-    """Open a collection read-only within `memory`, by default what its build was told that search will have.
+) -> Iterator[tuple["Collection", CollectionInfo]]:
+    """Open a collection read-only within `memory`, by default what its build was told that search will have. A server
+    has opened it in its own way, so there the arguments after the name must be the default ones.
 
     cache_lists: False measures the empty cache. Raises NotFound when there is no such root, collection or version.
     """
-    with outcrop.connect(run.path, read_only=True, reader=reader, threads=threads) as database:
+    run.only_embedded(memory=memory, threads=threads, reader=reader, cold=not cache_lists)
+    with run.connect(read_only=True, reader=reader or "auto", threads=threads) as database:
         collection = database.collection(name)
         info = collection.info()
         if info.version is None:
             raise NotFound(f"{name}: holds nothing yet; `outcrop build {name} VECTORS` fills it")
-        database.connection.memory_bytes = parse_bytes(
-            info.properties["search_memory_bytes"] if memory is None else memory
-        )
-        database.connection.cache_lists = cache_lists
+        if isinstance(database, Database):
+            database.connection.memory_bytes = parse_bytes(
+                info.properties["search_memory_bytes"] if memory is None else memory
+            )
+            database.connection.cache_lists = cache_lists
         yield collection, info

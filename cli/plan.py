@@ -61,7 +61,7 @@ def create(
     """
     ids = _seed_ids(seeds)
     cache_bytes = 0 if cache == "0" else parse_bytes(cache)
-    with outcrop.connect(run.path) as database:
+    with run.connect() as database:
         job = database.create_plan(
             name,
             graph=graph,
@@ -91,7 +91,7 @@ def explain(
     """Show what a plan holds, what an epoch of it reads, and how many rows caches of other sizes would miss."""
     if plot is not None:
         check_plot(plot)
-    with outcrop.connect(run.path, read_only=True) as database:
+    with run.connect(read_only=True) as database:
         if name is None:
             names = database.plan_names()
             run.output.result(names, text="\n".join(names) or "no plans; `outcrop plan create` makes some")
@@ -111,6 +111,10 @@ def verify(
     """Read every byte of a plan, follow its caches, and compare every row with the feature table; the exit code is 4
     when something is wrong."""
     began = time.monotonic()
+    if run.endpoint is not None:
+        raise InvalidArgument(
+            f"plan verify works with --path only; `outcrop verify {name}` has a server read every byte"
+        )
     with outcrop.connect(run.path, read_only=True) as database, database.plan(name) as plan:
         found = plan.verify(memory_bytes=parse_bytes(memory))
         report = PlanVerifyReport(

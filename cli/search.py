@@ -53,7 +53,7 @@ def search(
     output: Annotated[Path | None, typer.Option(help="Write ids and distances (.npz) or ids (.ivecs) here.")] = None,
     memory: MemoryOption = None,
     threads: Annotated[int | None, typer.Option(help="[default: all cores]", min=1)] = None,
-    reader: ReaderOption = "auto",
+    reader: ReaderOption = None,
 ) -> None:
     """Find the nearest vectors of each query in a file. Without --recall, 0.95 is asked."""
     _check_output(output)

@@ -8,7 +8,6 @@ import typer
 from rich.console import Group, RenderableType
 from rich.table import Table
 
-import outcrop
 from outcrop.cli.build import wait
 from outcrop.cli.command import Run, add_command
 from outcrop.cli.exit_codes import ExitCode
@@ -33,7 +32,7 @@ def create(
 
     Nothing is copied. What the snapshot holds stays, whatever is built, dropped or collected, until it is deleted.
     """
-    with outcrop.connect(run.path, create=False) as database:
+    with run.connect(create=False) as database:
         made = database.create_snapshot(name, objects=_objects(objects))
     run.output.result(made, text=_text(made))
 
@@ -43,7 +42,7 @@ def list_snapshots(
     name: Annotated[str | None, typer.Argument(help="The snapshot [default: all, in short].")] = None,
 ) -> None:
     """List the snapshots, or what one of them holds."""
-    with outcrop.connect(run.path, read_only=True) as database:
+    with run.connect(read_only=True) as database:
         if name is not None:
             found = database.snapshot(name)
             run.output.result(found, text=_text(found))
@@ -58,7 +57,7 @@ def verify(
     memory: Annotated[str, typer.Option(help="For tables of checksums.", metavar="SIZE")] = "256MiB",
 ) -> None:
     """Read every byte of a snapshot, or of an archive, and say what is wrong; the exit code is 4 when something is."""
-    with outcrop.connect(run.path, read_only=not _is_archive(source), create=_is_archive(source)) as database:
+    with run.connect(read_only=not _is_archive(source), create=_is_archive(source)) as database:
         job = database.verify_snapshot(_source(source), memory=memory)
         wait(run, job)
         report = job.wait()
@@ -73,7 +72,7 @@ def export(
     file: Annotated[Path, typer.Argument(help="A new file: all of the snapshot, to be kept or restored elsewhere.")],
 ) -> None:
     """Write a snapshot to one file, every block checked on its way. What was stopped goes on when it is given again."""
-    with outcrop.connect(run.path, read_only=True) as database:
+    with run.connect(read_only=True) as database:
         job = database.export_snapshot(name, file)
         wait(run, job)
         written = job.wait()
@@ -97,7 +96,7 @@ def restore(
     Everything is copied and checked before the first version appears; what is there unchanged is left alone. A restore
     that was stopped goes on when the same command is given again.
     """
-    with outcrop.connect(run.path) as database:
+    with run.connect() as database:
         job = database.restore_snapshot(_source(source), objects=_objects(objects), rename=_renames(rename))
         wait(run, job)
         report = job.wait()
@@ -107,7 +106,7 @@ def restore(
 
 def delete(run: Run, name: NameArgument) -> None:
     """Forget a snapshot, and remove what only it has kept."""
-    with outcrop.connect(run.path, create=False) as database:
+    with run.connect(create=False) as database:
         database.delete_snapshot(name)
     run.output.result({"deleted": name}, text=f"deleted {name}")
 

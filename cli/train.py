@@ -4,24 +4,24 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 import typer
 from rich.console import Group
 from rich.table import Table
 
-import outcrop
 from outcrop.cli.command import Run
-from outcrop.cli.train_loaders import Choice, Source, as_planned, counters, opened_loader
-from outcrop.embedded import Database
+from outcrop.cli.train_loaders import CallingLoader, Choice, Source, as_planned, counters, opened_loader
+from outcrop.embedded import Database as Embedded
 from outcrop.errors import InvalidArgument, NotFound
-from outcrop.gnn_loader import FeatureTable, Graph
-from outcrop.gnn_loader.fetch_loader import FetchLoader
-from outcrop.gnn_loader.seeds import SeedBatches
-from outcrop.types import NODE_TO_NODE, AnyArray, Int64Array, NodeSeeds
+from outcrop.types import NODE_TO_NODE, AnyArray, Int64Array
+
+if TYPE_CHECKING:
+    from outcrop.cli.place import Database, FeatureTable, Graph
 
 _EVALUATION_BATCH = 2048
+_DEFAULT_MEMORY = "1GiB"
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +71,7 @@ def train(
     hidden: Annotated[int, typer.Option(help="Hidden units.", min=1)] = 128,
     dropout: Annotated[float, typer.Option(min=0, max=0.99)] = 0.5,
     learning_rate: Annotated[float, typer.Option(min=1e-9)] = 0.005,
-    memory: Annotated[str, typer.Option(help="For the graph.", metavar="SIZE")] = "1GiB",
+    memory: Annotated[str | None, typer.Option(help="For the graph [default: 1GiB].", metavar="SIZE")] = None,
     cache_memory: Annotated[str, typer.Option(help="For rows of features.", metavar="SIZE")] = "256MiB",
     device: Annotated[str, typer.Option(help="cpu, cuda, ...: where the model is.")] = "cpu",
     seed: Annotated[int, typer.Option(min=0)] = 0,
@@ -80,28 +80,27 @@ def train(
 
     Needs PyTorch: pip install 'outcrop[torch]'.
     """
+    run.only_embedded(memory=memory)
     training = training_module()
     chosen = training.TrainOptions(epochs, hidden, dropout, learning_rate, 0.0, seed, device)
     choice = Choice(mode, plan, _fanouts(fanouts), batch_size, epochs, cache_memory, seed)
     given = read_task(task)
     read_only = mode != "fresh"  # which writes the plan of the next epoch
     with (
-        outcrop.connect(run.path, read_only=read_only, create=False) as database,
+        run.connect(read_only=read_only, create=False) as database,
         _opened(database, graph, features, memory) as stored,
     ):
         opened_graph, table = stored
         _check(opened_graph, table, given, graph, features)
         choice = as_planned(choice, database)
-        sampler = choice.sampler(opened_graph)
+        source = Source(database, opened_graph, graph, table, features, given.train)
 
         def accuracy(model: Any, ids: Int64Array) -> float:
-            batches = SeedBatches(NodeSeeds(ids), _EVALUATION_BATCH, shuffle=False)
-            loader = FetchLoader(sampler, batches, {features: table})
+            loader = CallingLoader(source, choice, ids, _EVALUATION_BATCH, shuffle=False)
             found: float = training.evaluate(model, loader, given.labels, device=device)
             return found
 
         val, test = given.val, given.test
-        source = Source(database, opened_graph, graph, table, features, given.train)
         with (
             opened_loader(source, choice) as loader,
             run.output.progress("training", total=epochs) as bar,
@@ -111,7 +110,7 @@ def train(
                 given.labels,
                 chosen,
                 in_dim=int(np.prod(table.row_shape)),
-                num_layers=sampler.num_hops,
+                num_layers=len(choice.fanouts),
                 validate=None if val is None else lambda model: accuracy(model, val),
                 on_epoch=lambda report: bar.update(report.epoch + 1, description=_line(report)),
             )
@@ -185,12 +184,15 @@ def _fanouts(text: str) -> list[int]:
 
 
 @contextmanager
-def _opened(database: Database, graph: str, features: str, memory: str) -> Iterator[tuple[Graph, FeatureTable]]:
-    with database.graph(graph, memory=memory) as opened, database.features(features, memory=memory) as table:
+def _opened(
+    database: "Database", graph: str, features: str, memory: str | None
+) -> Iterator[tuple["Graph", "FeatureTable"]]:
+    given = {"memory": memory or _DEFAULT_MEMORY} if isinstance(database, Embedded) else {}
+    with database.graph(graph, **given) as opened, database.features(features, **given) as table:
         yield opened, table
 
 
-def _check(graph: Graph, table: FeatureTable, task: Task, graph_name: str, table_name: str) -> None:
+def _check(graph: "Graph", table: "FeatureTable", task: Task, graph_name: str, table_name: str) -> None:
     if list(graph.edge_types) != [NODE_TO_NODE]:
         raise InvalidArgument(
             f"{graph_name}: expected a graph of one node type and one edge type, found {graph.edge_types}"

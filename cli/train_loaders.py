@@ -1,27 +1,26 @@
-"""The loaders that `outcrop train` can train from."""
+"""The loaders that `outcrop train` can train from, of a folder or a server alike."""
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from outcrop.embedded import Database
 from outcrop.errors import InvalidArgument
-from outcrop.gnn_loader import FeatureTable, Graph, OnlineOptions
-from outcrop.gnn_loader.fetch_loader import FetchLoader
-from outcrop.gnn_loader.sampler import NeighborSampler
-from outcrop.gnn_loader.seeds import SeedBatches
-from outcrop.types import Int64Array, NodeSeeds
+from outcrop.gnn_loader import SeedBatches
+from outcrop.types import NODE, Int64Array, Minibatch, NodeSeeds, OnlineOptions
+
+if TYPE_CHECKING:
+    from outcrop.cli.place import Database, FeatureTable, Graph
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
     """What minibatches are made of. table: the name of the features."""
 
-    database: Database
-    graph: Graph
+    database: "Database"
+    graph: "Graph"
     graph_name: str
-    features: FeatureTable
+    features: "FeatureTable"
     table: str
     train: Int64Array
 
@@ -45,13 +44,34 @@ class Choice:
         if (self.mode == "plan") != (self.plan is not None):
             raise InvalidArgument("--mode plan and --plan NAME go together; `outcrop plan create` makes a plan")
 
-    def sampler(self, graph: Graph) -> NeighborSampler:
-        """Return the sampler that was asked for."""
-        return NeighborSampler(graph, self.fanouts, seed=self.seed)
 
-    def batches(self, train: Int64Array) -> SeedBatches:
-        """Return the order of the train nodes."""
-        return SeedBatches(NodeSeeds(train), self.batch_size, self.seed)
+class CallingLoader:
+    """The plainest loader: a call draws a minibatch, another fetches its rows. Nothing is ahead of its use. An
+    iteration is an epoch."""
+
+    def __init__(
+        self, source: Source, choice: Choice, seeds: Int64Array, batch_size: int, shuffle: bool = True
+    ) -> None:
+        """seeds: int64 [n], of which minibatches of `batch_size` are made; not shuffled, their order is the same in
+        every epoch."""
+        self._source, self._choice, self._seeds = source, choice, seeds
+        self._batches = SeedBatches(NodeSeeds(seeds), batch_size, choice.seed, shuffle)
+        self._epoch = 0
+
+    def __len__(self) -> int:
+        """Return the number of minibatches in an epoch."""
+        return len(self._batches)
+
+    def __iter__(self) -> Iterator[Minibatch]:
+        """Yield the minibatches of the next epoch."""
+        epoch, self._epoch = self._epoch, self._epoch + 1
+        for batch, places in enumerate(self._batches.epoch(epoch)):
+            yield self._minibatch(self._seeds[places], epoch, batch)
+
+    def _minibatch(self, seeds: Int64Array, epoch: int, batch: int) -> Minibatch:
+        source, choice = self._source, self._choice
+        drawn = source.graph.sample(seeds, choice.fanouts, epoch=epoch, batch=batch, seed=choice.seed)
+        return replace(drawn, features={source.table: source.features.fetch(drawn.nodes[NODE])})
 
 
 @contextmanager
@@ -63,8 +83,7 @@ def opened_loader(source: Source, choice: Choice) -> Iterator[Any]:
 
 @contextmanager
 def _fetch(source: Source, choice: Choice) -> Iterator[Any]:
-    tables = {source.table: source.features}
-    yield FetchLoader(choice.sampler(source.graph), choice.batches(source.train), tables)
+    yield CallingLoader(source, choice, source.train, choice.batch_size)
 
 
 def _online(source: Source, choice: Choice) -> AbstractContextManager[Any]:
@@ -84,7 +103,7 @@ def _plan(source: Source, choice: Choice) -> Iterator[Any]:
     assert choice.plan is not None, "checked by Choice"
     with source.database.plan(choice.plan) as plan:
         plan.check_current()
-        made_from = plan.properties.fingerprint
+        made_from: Any = plan.explain().made_from
         tables = [table["name"] for table in made_from["tables"].values()]
         if made_from["graph"]["name"] != source.graph_name or tables != [source.table]:
             raise InvalidArgument(
@@ -109,12 +128,12 @@ def _fresh(source: Source, choice: Choice) -> AbstractContextManager[Any]:
     )
 
 
-def as_planned(choice: Choice, database: Database) -> Choice:
+def as_planned(choice: Choice, database: "Database") -> Choice:
     """Return the choice with what its plan says of fan-outs, batch size and seed."""
     if choice.plan is None:
         return choice
     with database.plan(choice.plan) as plan:
-        made_from = plan.properties.fingerprint
+        made_from: Any = plan.explain().made_from
     fanouts = [hop[0] for hop in made_from["sampler"]["fanouts"]]  # a graph of one edge type
     return replace(choice, fanouts=fanouts, batch_size=made_from["batch_size"], seed=made_from["sampler"]["seed"])
 
@@ -127,7 +146,7 @@ MODES: dict[str, Callable[[Source, Choice], AbstractContextManager[Any]]] = {
 }
 
 
-def counters(loader: Any, features: FeatureTable) -> dict[str, Any]:
-    """Return what the loader counted or, where it counts nothing, the table."""
-    counted = loader if hasattr(loader, "statistics") else features
-    return asdict(counted.statistics())
+def counters(loader: Any, features: "FeatureTable") -> dict[str, Any]:
+    """Return what the loader counted or, where it counts nothing, the table; nothing where the table is a server's."""
+    counted = [each.statistics() for each in (loader, features) if hasattr(each, "statistics")]
+    return asdict(counted[0]) if counted else {}

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -11,9 +11,11 @@ import numpy.typing as npt
 from outcrop.ann import recall_at_k
 from outcrop.datasets.ground_truth import read_ground_truth
 from outcrop.datasets.vectors import Vectors, open_vectors
-from outcrop.embedded import Collection
 from outcrop.errors import InvalidArgument
 from outcrop.types import Float32Array, Int64Array, Neighbors
+
+if TYPE_CHECKING:
+    from outcrop.cli.place import Collection
 
 _PROBED_QUERIES = 64
 # Two implementations in float32 agree to about 1e-6; vectors stored as float16 to about 1e-3.
@@ -56,7 +58,7 @@ class Truth:
         return recall_at_k(np.where(right, -np.inf, found.distances).astype(np.float32), places, self.distances)
 
 
-def read_truth(collection: Collection, queries: Vectors, k: int, path: Path, distances: Path | None) -> Truth:
+def read_truth(collection: "Collection", queries: Vectors, k: int, path: Path, distances: Path | None) -> Truth:
     """Read true neighbours of the queries from a file; `distances` is a second one where they lie apart.
 
     Distances may be squared or not, negated or not: what they are is seen from neighbours that a search finds too.
@@ -80,7 +82,7 @@ def read_truth(collection: Collection, queries: Vectors, k: int, path: Path, dis
     return Truth(ids, convert(values), kind)
 
 
-def exact_truth(collection: Collection, queries: Vectors, k: int) -> Truth:
+def exact_truth(collection: "Collection", queries: Vectors, k: int) -> Truth:
     """Compute true neighbours by comparing the queries with every stored vector."""
     found = collection.search(queries, k, exact=True)
     return Truth(None, found.distances, "distances of an exact search")
@@ -95,7 +97,7 @@ def _distances(path: Path, shape: tuple[int, ...]) -> Float32Array:
 
 
 def _recognized(
-    collection: Collection, queries: Vectors, k: int, ids: Int64Array | None, values: Float32Array, path: Path
+    collection: "Collection", queries: Vectors, k: int, ids: Int64Array | None, values: Float32Array, path: Path
 ) -> tuple[str, _Conversion]:
     probe = collection.search(queries[:_PROBED_QUERIES], k)
     ours, theirs = _pairs(probe, ids, values)

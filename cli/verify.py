@@ -1,19 +1,20 @@
 """`outcrop verify`: every checksum, that every vector can be found, that every edge is one."""
 
 import time
-from typing import Annotated, TypeAlias
+from typing import TYPE_CHECKING, Annotated, TypeAlias
 
 import typer
 from rich.console import Group, RenderableType
 
-import outcrop
 from outcrop.ann import VerifyReport
 from outcrop.cli.command import Run
 from outcrop.cli.exit_codes import ExitCode
-from outcrop.embedded import Database
 from outcrop.errors import NotFound
 from outcrop.store import format_bytes
 from outcrop.types import Progress, StoredReport
+
+if TYPE_CHECKING:
+    from outcrop.cli.place import Database
 
 Report: TypeAlias = VerifyReport | StoredReport
 
@@ -30,7 +31,7 @@ def verify(
     tables: checksums. Of plans: checksums, and that every row is that of its feature table.
     """
     began = time.monotonic()
-    with outcrop.connect(run.path, read_only=True) as database:
+    with run.connect(read_only=True) as database:
         collections = [each for each in database.collection_names() if name in (None, each)]
         others = [each for each in database.stored_names() if name in (None, each[1])]
         if name is not None and not collections and not others:
@@ -44,7 +45,7 @@ def verify(
         raise typer.Exit(ExitCode.CORRUPT)
 
 
-def _verify_if_built(run: Run, database: Database, kind: str | None, name: str, memory: str) -> Report | None:
+def _verify_if_built(run: Run, database: "Database", kind: str | None, name: str, memory: str) -> Report | None:
     try:
         return _verify(run, database, kind, name, memory)
     except NotFound:
@@ -52,7 +53,7 @@ def _verify_if_built(run: Run, database: Database, kind: str | None, name: str, 
         return None
 
 
-def _verify(run: Run, database: Database, kind: str | None, name: str, memory: str) -> Report:
+def _verify(run: Run, database: "Database", kind: str | None, name: str, memory: str) -> Report:
     """kind: None for a collection."""
     with run.output.progress(f"verifying {name}", total=100) as bar:
 

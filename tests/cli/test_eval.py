@@ -63,16 +63,18 @@ def test_the_plot_is_a_png(ok: Ok, files: SimpleNamespace, tmp_path: Path) -> No
 
 
 def test_the_measurements_are_a_table() -> None:
-    cold = Measurement("recall 0.95", 2, "cold", 500, 0.95624, 1257.3, 1512.0, 2451.0, 25.31, 476_160, 441.2, 42.0, 0.0)
-    warm = Measurement("recall 0.95", 2, "warm", 500, 0.95624, 1266.1, 1480.0, 2580.0, 24.1, 440_320, 409.0, 42.0, 3.3)
+    cost = 1433.0, 25.31, 476_160, 441.2, 42.0, 0.0
+    cold = Measurement("recall 0.95", 2, "cold", 500, 0.95624, 1257.3, 1512.0, 2451.0, *cost)
+    cost = 1401.0, 24.1, 440_320, 409.0, 42.0, 3.3
+    warm = Measurement("recall 0.95", 2, "warm", 500, 0.95624, 1266.1, 1480.0, 2580.0, *cost)
     text = io.StringIO()
     Console(file=text, width=120).print(measurements_table([cold, warm], 2))
 
     assert [line.rstrip() for line in text.getvalue().splitlines()] == [
         "2 threads",
-        " asked        cache  recall    QPS  p50 ms  p99 ms  reads   KB  device us  lists  cached",
-        " recall 0.95  cold   0.9562  1,257    1.51    2.45   25.3  476        441   42.0     0.0",
-        " recall 0.95  warm   0.9562  1,266    1.48    2.58   24.1  440        409   42.0     3.3",
+        " asked        cache  recall    QPS  p50 ms  p99 ms  engine ms  reads   KB  device us  lists  cached",
+        " recall 0.95  cold   0.9562  1,257    1.51    2.45       1.43   25.3  476        441   42.0     0.0",
+        " recall 0.95  warm   0.9562  1,266    1.48    2.58       1.40   24.1  440        409   42.0     3.3",
     ]
 
 
