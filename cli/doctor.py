@@ -21,6 +21,7 @@ from outcrop.errors import InvalidArgument, NotFound
 from outcrop.store import format_bytes, parse_bytes
 
 _BLOCK_BYTES = 4096
+_SCRATCH_SIZE = "256MiB"
 _CHUNK_BYTES = 1 << 20  # the largest read that the probe makes
 _ENOUGH_MEMLOCK_BYTES = 8 << 20  # the kernel's usual default: room for the buffers of a few readers
 _ENOUGH_OPEN_FILES = 1024  # what most systems give; a collection holds a handful open
@@ -86,15 +87,26 @@ class Report:
 def doctor(
     run: Run,
     seconds: Annotated[float, typer.Option(help="How long to measure, all in all.", min=0.01)] = 3.0,
-    size: Annotated[str, typer.Option(help="Size of the scratch file that is written, read and removed.")] = "256MiB",
+    size: Annotated[
+        str | None, typer.Option(help="Of the scratch file that is written, read and removed [default: 256MiB].")
+    ] = None,
     file: Annotated[Path | None, typer.Option(help="Read this file instead of a scratch file.")] = None,
 ) -> None:
     """Probe the device, the reader, the CPU and the limits, and give advice.
 
-    The device is the one that holds --path, or the folder above it that exists.
+    The device is the one that holds --path, or the folder above it that exists. With --endpoint it is the server that
+    is probed: whether it answers, how fast, what it allows, and what the key may do.
     """
+    run.only_embedded(size=size, file=file)
+    if run.endpoint is not None:
+        from outcrop.cli.doctor_server import examine, server_table  # loads grpc
+
+        found = examine(run, seconds)
+        run.output.result(found, text=server_table(found))
+        return
     cpu = Cpu(native.active_isa(), sorted(name for name, present in native.cpu_features().items() if present))
-    reader, device = _probe_file(run, file, seconds) if file else _probe_folder(run, parse_bytes(size), seconds)
+    scratch_bytes = parse_bytes(size or _SCRATCH_SIZE)
+    reader, device = _probe_file(run, file, seconds) if file else _probe_folder(run, scratch_bytes, seconds)
     report = Report(_versions(), reader, cpu, device, _limits(), advice=[])
     report.advice.extend(advice(report))
     run.output.result(report, text=_table(report))

@@ -1,6 +1,7 @@
 """AdminService: the server itself."""
 
 import dataclasses
+import functools
 import importlib.metadata
 import os
 import time
@@ -38,7 +39,7 @@ class AdminService:
 
     async def get_server_info(self, request: pb.GetServerInfoRequest, call: Call) -> pb.GetServerInfoResponse:
         """Return what the server is, and what it allows."""
-        kind, reason = await call.run(self._reader)
+        kind, reason = await call.run(lambda: _reader(self._engine.settings.reader))
         limits = self._engine.settings.limits
         return pb.GetServerInfoResponse(
             version=importlib.metadata.version("outcrop"),
@@ -95,11 +96,6 @@ class AdminService:
         )
         return dataclasses.replace(report, problems=first_problems(report.problems))
 
-    def _reader(self) -> tuple[str, str]:
-        """How files are read here, and why so."""
-        reader = native.BlockReader(self._engine.settings.reader, queue_depth=1, num_threads=1)
-        return reader.kind, reader.reason
-
     def _statistics(self) -> ServerStatistics:
         self._observer.observe()
         found = status_document(self._metrics.registry, {})
@@ -123,3 +119,10 @@ class AdminService:
             num_versions=stored.num_versions,
             disk_bytes=stored.size_bytes,
         )
+
+
+@functools.cache
+def _reader(wanted: str) -> tuple[str, str]:
+    """How files are read here, and why so. Asked once: the answer takes a ring of the kernel."""
+    reader = native.BlockReader(wanted, queue_depth=1, num_threads=1)
+    return reader.kind, reader.reason
