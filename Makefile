@@ -18,7 +18,7 @@ FRAMEWORKS := $(TORCH) 'torch_geometric==2.8.1' 'dgl==1.1.3; python_version < "3
 CPP      = $(shell find core -name '*.cpp' -o -name '*.hpp')
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow lint format native-test sanitize bench clean
+.PHONY: help demo test test-slow lint format native-test sanitize node-client bench clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -52,6 +52,9 @@ native-test: $(VENV)/tools  ## the tests of core/, without Python
 
 sanitize: $(VENV)/dev  ## core/ under address, undefined-behaviour and thread sanitizers
 	PATH="$(abspath $(BIN)):$$PATH" core/tests/sanitize.sh
+
+node-client:  ## what examples/node needs, so that its test is not skipped
+	npm ci --prefix examples/node --no-audit --no-fund --ignore-scripts
 
 bench: $(VENV)/dev  ## the benchmarks, small; bench/ says how to run them in full
 	for runner in $(wildcard bench/*/run.py); do $(BIN)/python $$runner --small || exit 1; done
