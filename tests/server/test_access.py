@@ -9,6 +9,7 @@ import grpc
 import pytest
 from tests.certificates import Authority, Certificate
 from tests.rpcs import call, method_named, naming, status_of
+from tests.server.graph_root import make_root
 from tests.serving import Served, serving
 
 from outcrop.embedded import connect
@@ -39,8 +40,10 @@ class Guarded:
 @pytest.fixture(scope="module")
 def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guarded]:
     root = tmp_path_factory.mktemp("access") / "root"
+    make_root(root)
     with connect(root) as database:
         database.create_collection(HIDDEN, dim=2)
+        database.create_snapshot(HIDDEN)
     path = root / KEYS_FILE
     keys = {role: create_key(path, role, role)[0] for role in ("read", "write", "admin")}
     keys["scoped"], _ = create_key(path, "scoped", "admin", ["*/mine-*"])
@@ -88,16 +91,24 @@ def test_what_a_stranger_sends_is_not_received(guarded: Guarded) -> None:
     assert isinstance(guarded.error(method, longer_than_a_message_may_be, "read"), ResourceExhausted)
 
 
-def test_refused_calls_have_done_nothing_and_lists_show_the_scope(guarded: Guarded) -> None:
+def test_refused_calls_have_done_nothing(guarded: Guarded) -> None:
     listing = method_named("CollectionService.ListCollections")
 
-    def names(key: str) -> list[str]:
-        metadata = {"x-api-key": guarded.keys[key]}
-        (raw,) = call(guarded.channel, listing, listing.request(), metadata)
-        return [found.name for found in collection_pb2.ListCollectionsResponse.FromString(raw).collections]
+    (raw,) = call(guarded.channel, listing, listing.request(), {"x-api-key": guarded.keys["read"]})
 
-    assert names("read") == [HIDDEN]
-    assert names("scoped") == []
+    names = [found.name for found in collection_pb2.ListCollectionsResponse.FromString(raw).collections]
+    assert names == [HIDDEN]
+
+
+@pytest.mark.parametrize("kind", ["Collections", "Features", "Graphs", "Plans", "Snapshots"])
+def test_lists_show_what_is_in_scope(guarded: Guarded, kind: str) -> None:
+    (method,) = (each for each in methods().values() if each.name == f"List{kind}")
+
+    (everything,) = call(guarded.channel, method, b"", {"x-api-key": guarded.keys["read"]})
+    (seen,) = call(guarded.channel, method, b"", {"x-api-key": guarded.keys["scoped"]})
+
+    assert everything != b""
+    assert seen == b""
 
 
 def test_a_key_is_good_from_its_making_to_its_revocation(guarded: Guarded) -> None:
