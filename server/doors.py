@@ -2,7 +2,9 @@
 
 import asyncio
 import contextlib
-from collections.abc import Iterator
+from typing import Any
+
+import grpc
 
 from outcrop.errors import Unavailable
 
@@ -20,18 +22,12 @@ class Doors:
         """Whether calls are refused."""
         return self._closed
 
-    @contextlib.contextmanager
-    def entered(self) -> Iterator[None]:
-        """A call that is waited for. Raises Unavailable when the doors are closed."""
+    def enter(self, context: "grpc.aio.ServicerContext[Any, Any]") -> None:
+        """Let a call in, which is inside until its last byte is sent. Raises Unavailable when the doors are closed."""
         if self._closed:
             raise Unavailable("the server is stopping and takes no new calls; try again when it is back")
         self.inside += 1
-        try:
-            yield
-        finally:
-            self.inside -= 1
-            if not self.inside:
-                self._emptied.set()
+        context.add_done_callback(self._leave)
 
     def close(self) -> None:
         """Refuse calls from now on."""
@@ -46,3 +42,8 @@ class Doors:
             with contextlib.suppress(asyncio.TimeoutError):
                 await asyncio.wait_for(self._emptied.wait(), deadline - loop.time())
         return not self.inside
+
+    def _leave(self, _: object) -> None:
+        self.inside -= 1
+        if not self.inside:
+            self._emptied.set()

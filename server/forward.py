@@ -76,8 +76,8 @@ class Forward:
     async def _passed(self, context: Context) -> AsyncIterator[None]:
         """A call that is waited for when the server stops; what went wrong with it becomes its status."""
         try:
-            with self._doors.entered():
-                yield
+            self._doors.enter(context)
+            yield
         except Unavailable as error:
             await _refuse(context, error)
         except grpc.aio.AioRpcError as error:

@@ -73,12 +73,12 @@ class Gate:
         stop = Stop(self._seconds(method, context))
         with self._seen(method, request_id, num_bytes, metadata) as seen:
             try:
-                with self.doors.entered():
-                    seen.caller = self._identity(metadata, context)
-                    call = Call(method, request_id, seen.caller, stop, self._executor, seen.meter)
-                    call.check_role()
-                    async with self._place(method, num_bytes, stop):
-                        yield call
+                self.doors.enter(context)
+                seen.caller = self._identity(metadata, context)
+                call = Call(method, request_id, seen.caller, stop, self._executor, seen.meter)
+                call.check_role()
+                async with self._place(method, num_bytes, stop):
+                    yield call
             except OutcropError as error:
                 seen.error, seen.code = error, status_code(error)
                 await _abort(context, error, request_id)

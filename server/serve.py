@@ -6,6 +6,7 @@ import signal
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import NoReturn
 
 import structlog
 
@@ -43,12 +44,22 @@ def serve(settings: ServerSettings, announce: Announce) -> None:
         from outcrop.server.supervisor import supervise
 
         asyncio.run(supervise(settings, announce))
-    elif not asyncio.run(_serve_alone(settings, announce)):
-        sys.stdout.flush()
-        os._exit(0)  # it would wait for threads that do not end; whatever they do is safe against being killed
+    else:
+        asyncio.run(_serve_alone(settings, announce))
 
 
-async def _serve_alone(settings: ServerSettings, announce: Announce) -> bool:
+def leave() -> NoReturn:
+    """End the process of a server that has drained.
+
+    At once: taking grpc down would break calls that are just being refused, and threads that do not end would be waited
+    for, whose work is safe against being killed.
+    """
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)
+
+
+async def _serve_alone(settings: ServerSettings, announce: Announce) -> None:
     from outcrop.server.process import ServerProcess
 
     process = ServerProcess(settings)
@@ -65,4 +76,5 @@ async def _serve_alone(settings: ServerSettings, announce: Announce) -> bool:
     except BaseException:
         await process.stop(0)
         raise
-    return await process.stop(settings.drain_seconds)
+    await process.drain(settings.drain_seconds)
+    leave()

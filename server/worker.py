@@ -14,7 +14,7 @@ import os
 import signal
 import sys
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, NoReturn, TextIO
 
 import structlog
 
@@ -22,6 +22,7 @@ from outcrop.errors import OutcropError
 from outcrop.server.logs import configure_logs
 from outcrop.server.place import Place
 from outcrop.server.process import ServerProcess
+from outcrop.server.serve import leave
 from outcrop.server.settings import ServerSettings
 
 _log = structlog.get_logger("outcrop.server")
@@ -37,17 +38,13 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # of a terminal; the supervisor gets it too
     place = Place(given["writes"], Path(given["socket"]))
     try:
-        ended = asyncio.run(_serve(settings, place, said))
+        asyncio.run(_serve(settings, place, said))
     except OutcropError as error:
         _say(said, error=[error.code, str(error), getattr(error, "errno", None) or 0])
         sys.exit(1)
-    finally:
-        said.close()
-    if not ended:
-        os._exit(0)  # as in `serve`
 
 
-async def _serve(settings: ServerSettings, place: Place, said: TextIO) -> bool:
+async def _serve(settings: ServerSettings, place: Place, said: TextIO) -> NoReturn:
     process = ServerProcess(settings, place, lambda: _say(said, drain=True))
     orphaned = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -60,7 +57,8 @@ async def _serve(settings: ServerSettings, place: Place, said: TextIO) -> bool:
     except BaseException:
         await process.stop(0)
         raise
-    return await process.stop(settings.drain_seconds)
+    await process.drain(settings.drain_seconds)
+    leave()
 
 
 async def _until_over(process: ServerProcess, place: Place, orphaned: asyncio.Event) -> None:
