@@ -15,7 +15,8 @@ class Rpc:
     """A channel to a server; `call` a request, whichever RPC takes it. A context manager."""
 
     def __init__(self, address: str, metadata: tuple[tuple[str, str], ...] = ()) -> None:
-        self.channel = grpc.insecure_channel(address)
+        # A connection of its own: otherwise channels to one address share one, and reach the same process.
+        self.channel = grpc.insecure_channel(address, options=[("grpc.use_local_subchannel_pool", 1)])
         self.metadata = metadata
 
     def call(self, request: Message, timeout: float = 60) -> Any:
