@@ -27,7 +27,8 @@ class Doors:
         if self._closed:
             raise Unavailable("the server is stopping and takes no new calls; try again when it is back")
         self.inside += 1
-        context.add_done_callback(self._leave)
+        leave: Any = self._leave  # the stubs of grpc want a class of their own
+        context.add_done_callback(leave)
 
     def close(self) -> None:
         """Refuse calls from now on."""
