@@ -3,8 +3,9 @@
 import json
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
+from types import TracebackType
 from typing import BinaryIO
 
 from outcrop.errors import StorageFailure
@@ -55,17 +56,26 @@ class PartialFile:
             _sync_folder(self._path.parent)
 
     def close(self) -> None:
-        """Keep what is there, for the next one. Closing twice is allowed."""
-        if not self._file.closed:
+        """Keep what is there, for the next one. Closing twice is allowed. Raises StorageFailure, closed all the
+        same."""
+        if self._file.closed:
+            return
+        try:
             with _storage_failures(self._partial):
                 self._sync()
+        finally:
+            with suppress(OSError):
                 self._file.close()
 
     def __enter__(self) -> "PartialFile":
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self.close()
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        # What went wrong before is what the caller must learn of.
+        with suppress(StorageFailure) if error is not None else nullcontext():
+            self.close()
 
     def _durable_bytes(self) -> int:
         """What can be gone on from: nothing where there is no note, or one of another content."""

@@ -2,8 +2,10 @@
 
 import asyncio
 import contextlib
+import errno
 import inspect
 import json
+import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,12 +17,12 @@ from tests.faces import differences
 from tests.serving import Served, serving
 
 import outcrop
-from outcrop.client import Database, parse_endpoint, snapshot_jobs
+from outcrop.client import Database, parse_endpoint, partial_file, snapshot_jobs
 from outcrop.client.async_snapshots import AsyncSnapshots
 from outcrop.client.snapshot_archive import AsyncSnapshotArchive, SnapshotArchive
 from outcrop.client.snapshots import Snapshots
 from outcrop.embedded import Database as Embedded
-from outcrop.errors import AlreadyExists, Cancelled, CorruptFile, InvalidArgument, NotFound, Unavailable
+from outcrop.errors import AlreadyExists, Cancelled, CorruptFile, InvalidArgument, NotFound, StorageFailure, Unavailable
 from outcrop.store import snapshots as engine
 from outcrop.types import ArchiveInfo, Progress, RestoredObject
 
@@ -143,6 +145,23 @@ def test_a_cancelled_export_is_completed_by_the_next(database: Database, whole: 
         job.wait()
     if not (tmp_path / "archive").exists():
         database.export_snapshot("monday", tmp_path / "archive").wait()
+    assert (tmp_path / "archive").read_bytes() == whole
+
+
+def test_a_full_disk_ends_an_export_and_the_next_one_goes_on(
+    database: Database, whole: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(partial_file, "_SYNCED_BYTES", 1 << 20)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", full)
+        with pytest.raises(StorageFailure) as raised:
+            database.export_snapshot("monday", tmp_path / "archive").wait(timeout=60)
+    assert raised.value.errno == errno.ENOSPC
+    assert not (tmp_path / "archive").exists()
+    database.export_snapshot("monday", tmp_path / "archive").wait(timeout=60)
     assert (tmp_path / "archive").read_bytes() == whole
 
 
