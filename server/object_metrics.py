@@ -51,7 +51,8 @@ class ObjectMetrics:
                 if key not in now:
                     self._forget(before)
             for key, usage in now.items():
-                self._copy(usage, self._before.get(key, ObjectUsage(*key)))
+                if usage != self._before.get(key):  # most of a large root is idle, and a number costs microseconds
+                    self._copy(usage, self._before.get(key, ObjectUsage(*key)))
             self._before = now
 
     def _copy(self, usage: ObjectUsage, before: ObjectUsage) -> None:
