@@ -37,22 +37,20 @@ from outcrop.errors import (
     InvalidArgument,
     NotFound,
     OutcropError,
-    StorageFailure,
     Unavailable,
     UnsupportedFormat,
 )
-from outcrop.proto.documents import to_document
-from outcrop.proto.status import Overloaded, text_of
+from outcrop.proto.status import Overloaded
 from outcrop.server.call import Call
 from outcrop.server.identity import Identity
 from outcrop.server.job_journal import JobJournal, JobOutcome, JobRequest, digest
+from outcrop.server.job_outcome import outcome_of
 from outcrop.server.settings import Jobs as JobSettings
 from outcrop.server.tracked_job import TrackedJob
 from outcrop.server.uploads import Uploads
 from outcrop.server.work import Work
 from outcrop.types import check_name
 from outcrop.v1 import job_pb2 as pb
-from outcrop.v1.common_pb2 import Document
 
 Result = TypeVar("Result")
 Run = Callable[[Any, Work], Any]
@@ -273,40 +271,16 @@ class Jobs:
             at_work += 1
 
     async def _execute(self, job: TrackedJob) -> None:
-        outcome = await self._outcome(job)
+        outcome = await self._in_thread(self._done, job)
         if outcome is not None:
             await self._end(job, outcome)
             self._begin_some()
 
-    async def _outcome(self, job: TrackedJob) -> JobOutcome | None:
-        """Do the work; None when it has ended because the server stops."""
-        log = self._log.bind(job=job.request.id, kind=job.request.kind)
-        log.info("job begun")
-        try:
-            document = await self._in_thread(self._run, job)
-        except Cancelled as error:
-            if self._stopping and not job.cancelled:
-                log.info("job interrupted; it goes on when the server is started again")
-                return None
-            log.info("job cancelled")
-            return JobOutcome("cancelled", time.time(), error.code, text_of(error))
-        except OutcropError as error:
-            log.warning("job failed", error=str(error))
-            number = (error.errno or 0) if isinstance(error, StorageFailure) else 0
-            return JobOutcome("failed", time.time(), error.code, text_of(error), number)
-        except Exception:
-            # Not for callers: the text may tell of paths and of memory.
-            log.exception("job failed by a fault of the server")
-            text = f"a fault of the server; its log tells more of job {job.request.id}"
-            return JobOutcome("failed", time.time(), OutcropError.code, text)
-        log.info("job succeeded")
-        return JobOutcome("succeeded", time.time(), result_type=document.type, result_json=document.json)
-
-    def _run(self, job: TrackedJob) -> Document:
-        assert job.work is not None
+    def _done(self, job: TrackedJob) -> JobOutcome | None:
+        """Do the work of a job; None when it has ended because the server stops."""
         kind, run = self._kinds[job.request.kind]
-        result = run(kind.FromString(self._journal.message(job.request.id)), job.work)
-        return Document() if result is None else to_document(result)
+        outcome = outcome_of(job, lambda work: run(kind.FromString(self._journal.message(job.request.id)), work))
+        return None if outcome.state == "cancelled" and self._stopping and not job.cancelled else outcome
 
     async def _end(self, job: TrackedJob, outcome: JobOutcome) -> None:
         try:
