@@ -1,11 +1,11 @@
 """Services that are not ours: grpc.health.v1, which asks for no key, and reflection, which does."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
-from grpc_health.v1._async import HealthServicer
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from grpc_reflection.v1alpha._async import ReflectionServicer
 
@@ -16,6 +16,8 @@ from outcrop.server.gate import Context, Gate
 
 _HEALTH = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
 _REFLECTION = reflection_pb2.DESCRIPTOR.services_by_name["ServerReflection"].full_name
+_MOST_WATCHERS = 64
+_Answer = health_pb2.HealthCheckResponse
 
 
 def service_names() -> list[str]:
@@ -23,21 +25,52 @@ def service_names() -> list[str]:
     return sorted(service.full_name for file in FILES for service in file.services_by_name.values())
 
 
-class Health:
-    """What probes are told, of the server and of each service."""
+class Health(health_pb2_grpc.HealthServicer):  # type: ignore[misc]  # it carries no types
+    """What probes are told, of the server and of each service. Asks for no key. Belongs to one event loop.
+
+    The library's own forgets its other watchers when one leaves, and lets any number in.
+    """
 
     def __init__(self, server: grpc.aio.Server) -> None:
-        self._servicer = HealthServicer()
-        health_pb2_grpc.add_HealthServicer_to_server(self._servicer, server)
+        self._names = {"", *service_names()}
+        self._status = _Answer.NOT_SERVING
+        self._changed = asyncio.Event()
+        self._watchers = 0
+        health_pb2_grpc.add_HealthServicer_to_server(self, server)
 
-    async def serving(self) -> None:
+    def serving(self) -> None:
         """All is ready."""
-        for name in ("", *service_names()):
-            await self._servicer.set(name, health_pb2.HealthCheckResponse.SERVING)
+        self._set(_Answer.SERVING)
 
-    async def draining(self) -> None:
-        """No new calls, for good."""
-        await self._servicer.enter_graceful_shutdown()
+    def draining(self) -> None:
+        """No new calls are taken."""
+        self._set(_Answer.NOT_SERVING)
+
+    async def Check(self, request: health_pb2.HealthCheckRequest, context: Context) -> health_pb2.HealthCheckResponse:
+        """Whether it serves now."""
+        if request.service not in self._names:
+            await context.abort(grpc.StatusCode.NOT_FOUND, "there is no service of this name")
+        return _Answer(status=self._status)
+
+    async def Watch(self, request: health_pb2.HealthCheckRequest, context: Context) -> None:
+        """Whether it serves now, and whenever that changes."""
+        # Who watches stays for ever: without a bound, anybody could take all calls that grpc lets in.
+        if self._watchers >= _MOST_WATCHERS:
+            await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, f"{_MOST_WATCHERS} probes watch already; use Check")
+        self._watchers += 1
+        try:
+            while True:
+                changed = self._changed
+                known = request.service in self._names
+                await context.write(_Answer(status=self._status if known else _Answer.SERVICE_UNKNOWN))
+                await changed.wait()
+        finally:
+            self._watchers -= 1
+
+    def _set(self, status: int) -> None:
+        self._status = status
+        self._changed.set()
+        self._changed = asyncio.Event()
 
 
 def add_reflection(server: grpc.aio.Server, gate: Gate) -> None:

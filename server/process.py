@@ -81,7 +81,7 @@ class ServerProcess:
         sys.setswitchinterval(_SWITCH_SECONDS)
         if self.place.writes:
             await self.jobs.start()
-        await self._health.serving()
+        self._health.serving()
         await self._server.start()
         self.status.state = SERVING
 
@@ -111,7 +111,7 @@ class ServerProcess:
         _log.info("draining", address=self.address, seconds=grace_seconds, calls=doors.inside)
         self.status.state = "draining"
         doors.close()
-        await self._health.draining()
+        self._health.draining()
         jobs = asyncio.ensure_future(self.stop_jobs())
         if not await doors.emptied(grace_seconds):
             _log.warning("calls are cancelled", calls=doors.inside, after_seconds=grace_seconds)

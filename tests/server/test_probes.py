@@ -1,6 +1,7 @@
 """Probes ask without a key; who wants to know the services needs one."""
 
 import threading
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -66,6 +67,25 @@ def test_health_changes_before_the_server_stops(tmp_path: Path) -> None:
         watcher.join()
 
     assert seen == [SERVING, NOT_SERVING]
+
+
+def test_watching_is_for_some_probes_only(tmp_path: Path) -> None:
+    with serving(tmp_path / "root") as server, grpc.insecure_channel(server.address) as channel:
+        watch = health_pb2_grpc.HealthStub(channel).Watch
+        watchers = [watch(health_pb2.HealthCheckRequest()) for _ in range(64)]
+        assert [next(each).status for each in watchers] == [SERVING] * 64
+        with pytest.raises(grpc.RpcError, match="64 probes watch already"):
+            next(watch(health_pb2.HealthCheckRequest()))
+        assert checked(channel, "") == SERVING
+        watchers[0].cancel()
+        for _ in range(100):  # the server notices that one has left
+            try:
+                assert next(watch(health_pb2.HealthCheckRequest())).status == SERVING
+                break
+            except grpc.RpcError:
+                time.sleep(0.05)
+        else:
+            pytest.fail("no place became free")
 
 
 def test_reflection_can_be_switched_off(tmp_path: Path) -> None:
