@@ -8,7 +8,7 @@ import numpy.typing as npt
 
 from outcrop import native
 from outcrop.errors import InvalidArgument
-from outcrop.types import AnyArray, CollectionSpec, Float32Array, Int64Array, UInt8Array, as_float32
+from outcrop.types import AnyArray, CollectionSpec, Float32Array, Int64Array, UInt8Array, as_float32, check_rows
 
 # The ids of a part, their rows, and the sort's own two arrays.
 _SORT_BYTES_PER_ID = 32
@@ -23,7 +23,7 @@ def stored_rows(spec: CollectionSpec, rows: AnyArray, first_row: int) -> AnyArra
     Raises InvalidArgument, naming the first bad row, for NaN, infinity, a zero vector under cosine, a value that the
     dtype cannot hold, or a squared length beyond float32.
     """
-    _check_shape(spec, rows, "vectors")
+    check_rows(spec, rows, "vectors")
     if str(rows.dtype) == spec.dtype and spec.is_byte:
         return np.ascontiguousarray(rows)
     floats = _finite_float32(rows, "vectors", first_row)
@@ -42,7 +42,7 @@ def query_rows(spec: CollectionSpec, queries: npt.ArrayLike) -> tuple[Float32Arr
     array = np.asarray(queries)
     if array.ndim == 1:
         array = array[None, :]
-    _check_shape(spec, array, "queries")
+    check_rows(spec, array, "queries")
     floats = _finite_float32(array, "queries", 0)
     if spec.metric == "cosine":
         floats = _normalized(floats, array, "queries", 0)
@@ -66,13 +66,6 @@ def check_unique(ids: Int64Array, memory_bytes: int) -> None:
         if same.size:
             first, second = int(order[same[0]]), int(order[same[0] + 1])
             raise InvalidArgument(f"ids: row {second}: id {ids[second]} stands in row {first} already")
-
-
-def _check_shape(spec: CollectionSpec, rows: AnyArray, name: str) -> None:
-    if rows.ndim != 2 or rows.shape[1] != spec.dim:
-        raise InvalidArgument(f"{name}: expected shape [n, {spec.dim}], found {list(rows.shape)}")
-    if rows.dtype.kind not in "fiu":
-        raise InvalidArgument(f"{name}: expected float32, float16, uint8 or int8, found {rows.dtype}")
 
 
 def _finite_float32(rows: AnyArray, name: str, first_row: int) -> Float32Array:

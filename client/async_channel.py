@@ -17,6 +17,7 @@ from outcrop.client.retry import Attempts
 from outcrop.client.rpc import Feed, Rpc
 from outcrop.proto.chunks import Chunk
 from outcrop.proto.methods import Method, method_of
+from outcrop.stop import Stop
 
 Answer = TypeVar("Answer")
 Item = TypeVar("Item")
@@ -49,6 +50,8 @@ class AsyncChannel:
 
     async def call(self, rpc: Rpc[Answer], timeout: float | None = None) -> Answer:
         """Return the answer of a unary call. timeout and errors: as `Channel.call`."""
+        if timeout is not None:
+            Stop(timeout)  # refuses what is no time
         method = method_of(type(rpc.request))
         seconds = self.endpoint.timeout if timeout is None else timeout
         attempts = Attempts(self.endpoint.retries, method.idempotent, seconds)

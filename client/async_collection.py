@@ -4,7 +4,6 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
 import numpy.typing as npt
 
 from outcrop.client.async_channel import AsyncChannel
@@ -77,7 +76,8 @@ class AsyncCollection:
         """See `Collection.search`. Reads end when the task is cancelled."""
         rpc = vectors.search(
             self.name,
-            np.asarray(queries),
+            self.spec,
+            queries,
             k,
             recall=recall,
             nprobe=nprobe,

@@ -18,7 +18,7 @@ from outcrop.client.rpc import Feed, Rpc
 from outcrop.errors import Cancelled, InvalidArgument, OutcropError
 from outcrop.proto.chunks import Chunk, has_data, parse_chunk, serialize_chunk
 from outcrop.proto.methods import Method, method_of
-from outcrop.stop import Stop
+from outcrop.stop import Stop, stop_of
 
 Answer = TypeVar("Answer")
 Item = TypeVar("Item")
@@ -59,6 +59,8 @@ class Channel:
         another thread sets it. Raises what the server raised, Unavailable when it cannot be reached, DeadlineExceeded,
         Cancelled.
         """
+        if timeout is not None:
+            stop_of(timeout, stop)  # refuses what is no time, or two of them
         method = method_of(type(rpc.request))
         attempts = self._attempts(method, timeout if stop is None else stop.remaining())
         while True:

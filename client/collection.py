@@ -4,7 +4,6 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
 import numpy.typing as npt
 
 from outcrop.client.building import Input, build, build_options
@@ -82,7 +81,8 @@ class Collection:
         the server shares its own among its callers."""
         rpc = vectors.search(
             self.name,
-            np.asarray(queries),
+            self.spec,
+            queries,
             k,
             recall=recall,
             nprobe=nprobe,

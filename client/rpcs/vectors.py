@@ -8,7 +8,7 @@ import numpy.typing as npt
 from outcrop.client.rpc import Feed, Rpc
 from outcrop.errors import InvalidArgument, OutcropError
 from outcrop.proto.tensors import from_ids, from_tensor, to_tensor
-from outcrop.types import AnyArray, CollectionSpec, Neighbors, SearchUsage, check_count, check_k
+from outcrop.types import AnyArray, CollectionSpec, Neighbors, SearchUsage, check_count, check_k, check_rows
 from outcrop.v1 import vector_pb2 as pb
 
 Ids = npt.NDArray[np.int64] | npt.NDArray[np.object_]
@@ -16,7 +16,8 @@ Ids = npt.NDArray[np.int64] | npt.NDArray[np.object_]
 
 def search(
     collection: str,
-    queries: AnyArray,
+    spec: CollectionSpec,
+    queries: npt.ArrayLike,
     k: int,
     *,
     recall: float | None,
@@ -28,6 +29,8 @@ def search(
     """Ask for the nearest vectors of each query; arguments of None are left to the server. What the message could not
     say is refused here. Raises InvalidArgument."""
     check_k(k)
+    rows = np.asarray(queries)
+    check_rows(spec, rows[None, :] if rows.ndim == 1 else rows, "queries")
     if rerank is not None:
         check_count("rerank", rerank, 0)
     if nprobe is not None:
@@ -42,7 +45,7 @@ def search(
         rerank=rerank,
         exact=exact,
         separate_reads=not share_reads,
-        queries=to_tensor(queries),
+        queries=to_tensor(rows),
     )
     return Rpc(request, _neighbors)
 

@@ -84,6 +84,7 @@ from outcrop.types.tiers import TierStatistics, VictimStatistics
 from outcrop.types.vectors import (
     ArraySource,
     as_vector_source,
+    check_rows,
     check_source,
     check_strings,
     checked_batches,
@@ -190,6 +191,7 @@ __all__ = [
     "check_kind",
     "check_name",
     "check_new_file",
+    "check_rows",
     "check_source",
     "check_strings",
     "checked_batches",

@@ -67,6 +67,14 @@ def checked_batches(batches: Iterable[npt.ArrayLike]) -> Iterator[AnyArray]:
         raise InvalidArgument("vectors: expected at least one batch with at least one row, found none")
 
 
+def check_rows(spec: CollectionSpec, rows: AnyArray, name: str) -> None:
+    """Raise InvalidArgument unless an array called `name` has the shape and the kind of a collection's vectors."""
+    if rows.ndim != 2 or rows.shape[1] != spec.dim:
+        raise InvalidArgument(f"{name}: expected shape [n, {spec.dim}], found {list(rows.shape)}")
+    if rows.dtype.kind not in "fiu":
+        raise InvalidArgument(f"{name}: expected float32, float16, uint8 or int8, found {rows.dtype}")
+
+
 def check_source(spec: CollectionSpec, source: VectorSource, texts: list[str] | None = None) -> None:
     """Raise InvalidArgument unless a collection can take the rows of a source, as far as its shape tells.
 
