@@ -37,8 +37,9 @@ class Guarded:
         return status_of(self.channel, method, request, metadata=metadata)
 
 
-@pytest.fixture(scope="module")
-def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guarded]:
+@pytest.fixture(scope="module", params=[1, 2], ids=["alone", "several"])
+def guarded(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guarded]:
+    """One process, and several, of which one asks for the key that another was shown."""
     root = tmp_path_factory.mktemp("access") / "root"
     make_root(root)
     with connect(root) as database:
