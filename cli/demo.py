@@ -15,6 +15,7 @@ import outcrop
 from outcrop.cli.build import BuildReport, build_summary, report_of, wait
 from outcrop.cli.command import Run
 from outcrop.cli.demo_graph import GRAPH, GraphDemoReport, graph_demo, training_text
+from outcrop.cli.demo_serve import ServedReport, served_demo
 from outcrop.cli.eval import measurements_table
 from outcrop.cli.input_files import read_queries, vector_file
 from outcrop.cli.measurement import Knob, Measurement, measure
@@ -59,6 +60,7 @@ class DemoReport:
     memory: dict[str, int]
     plot: Path | None
     training: GraphDemoReport
+    served: ServedReport
     seconds: float
     explanation: list[str]
     next_commands: list[str]
@@ -70,7 +72,7 @@ def demo(
     nodes: Annotated[int, typer.Option(help="Nodes of a graph to generate, likewise.", min=100)] = 200_000,
     generated: Annotated[bool, typer.Option("--generated", help="Generate vectors and graph even so.")] = False,
 ) -> None:
-    """Search vectors and train on a graph, both from SSD, and explain what was read.
+    """Search vectors and train on a graph, both from SSD, explain what was read, and ask the same through a server.
 
     Uses SIFT descriptors of photographs and the packages of Debian from ../shared/data where they are there, else
     generated vectors and a generated graph. Everything it writes lies below --path. Training needs PyTorch; without it
@@ -87,6 +89,7 @@ def demo(
     if plot_file is not None:
         plot(measurements, f"{given.description}, {MEMORY} of memory", plot_file)
     training = graph_demo(run, nodes, generated)
+    served = served_demo(run, NAME, MEMORY, read_queries(given.queries, _QUERIES), given.ground_truth)
     report = DemoReport(
         input=given,
         build=build,
@@ -96,6 +99,7 @@ def demo(
         memory=dict(statistics.memory.owners),
         plot=plot_file,
         training=training,
+        served=served,
         seconds=time.monotonic() - began,
         explanation=explanation(info, statistics, measurements),
         next_commands=_next_commands(run.path, given),
@@ -192,6 +196,7 @@ def _next_commands(path: Path, given: DemoInput) -> list[str]:
         f"{outcrop} verify {NAME} --path {path}",
         f"{outcrop} plan explain {GRAPH} --path {path}",
         f"{outcrop} doctor --path {path}",
+        f"{outcrop} serve --path {path} --dashboard",
         f"{outcrop} build mine my-vectors.fbin --metric cosine",
     ]
 
@@ -205,6 +210,8 @@ def _text(report: DemoReport) -> RenderableType:
         *report.explanation,
         "",
         *training_text(report.training),
+        "",
+        report.served.explanation,
         "",
         *drawn,
         f"The demo took {report.seconds:.0f} s. What to try next:",

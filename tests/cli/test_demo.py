@@ -39,6 +39,8 @@ def test_the_demo_runs_from_nothing_and_its_next_commands_work(outcrop: Outcrop,
     assert training["rows_read"] <= training["plan"]["streams"][0]["rows_missed"]
     assert training["epochs"][-1]["loss"] < training["epochs"][0]["loss"]
     assert training["test_accuracy"] > 2 / 16  # of 16 classes
+    assert report["served"]["served"]["recall"] == report["served"]["embedded"]["recall"]
+    assert report["served"]["served"]["engine_us"] < report["served"]["served"]["p99_us"]
     assert (here / "demo-data" / "OUTCROP").exists()
     for command in report["next_commands"][:1] + report["next_commands"][2:4]:
         _, *arguments = command.split()
@@ -57,6 +59,7 @@ def test_a_second_demo_uses_the_same_vectors_and_prints_for_people(outcrop: Outc
         "On SSD:",
         "In memory, within 8.0 MiB",
         "Reader:",
+        "Through a server on this machine",
         "GraphSAGE on 1,500 generated nodes",
         "What to try next",
     ):
