@@ -1,5 +1,6 @@
 """Rows of feature tables through a server: all of them, any of them, of the version that was named, and no more."""
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,9 @@ from tests.serving import Served, serving
 
 import outcrop
 from outcrop.errors import InvalidArgument, NotFound
+from outcrop.proto.documents import from_document
 from outcrop.proto.tensors import from_tensor, numpy_dtype, to_tensor
-from outcrop.types import AnyArray
+from outcrop.types import AnyArray, FeatureStatistics
 from outcrop.v1 import feature_pb2 as pb
 
 ROWS = np.random.default_rng(0).random((20_000, 70), np.float32)
@@ -153,9 +155,21 @@ def test_an_import_without_its_upload_is_refused(rpc: Rpc) -> None:
 
 def test_who_leaves_a_stream_ends_its_reads(rpc: Rpc, server: Served) -> None:
     ids = to_tensor(np.random.default_rng(0).integers(0, 20_000, 250_000).astype(np.uint32))
+    before = rows_read(rpc)
     stream = rpc.stream(pb.StreamFeaturesRequest(name="x", ids=ids))
     next(stream)
     stream.close()
 
     # The table is free again at once: a slow reader's turn would come after 70 MB.
     np.testing.assert_array_equal(streamed(rpc, name="x", ids=to_tensor(np.array([4]))), ROWS[[4]])
+    deadline = time.monotonic() + 20
+    counts = [-1, rows_read(rpc)]
+    while counts[-1] != counts[-2]:
+        assert time.monotonic() < deadline
+        time.sleep(0.3)
+        counts.append(rows_read(rpc))
+    assert counts[-1] - before < 125_000
+
+
+def rows_read(rpc: Rpc) -> int:
+    return from_document(rpc.call(pb.GetFeaturesRequest(name="x")).table.statistics, FeatureStatistics).rows
