@@ -1,6 +1,7 @@
 """A loader that runs on the server: minibatches come assembled, and ahead of their use."""
 
 import os
+import weakref
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import replace
@@ -148,6 +149,8 @@ class ServedLoader(ABC, Generic[Statistics]):
             left = None if count is None else count - self._position
             feed = MinibatchFeed(self._request, self._position, left)
             self._run = Prefetch(self._channel, feed, self._most, self._most_bytes)
+            # A loader that is forgotten instead of closed must not leave a thread and a stream behind.
+            weakref.finalize(self, self._run.end)
         return self._run
 
     def _leave(self) -> None:

@@ -27,7 +27,7 @@ class Prefetch:
         self._ready: deque[Received] = deque()
         self._ready_bytes = 0
         self._ended: BaseException | None = None
-        self._changed = threading.Condition()
+        self._changed = threading.Condition(threading.RLock())  # `end` may be called by the garbage collector
         self._stop = Stop()
         self.waits = self.given = self.ready_sum = 0
         self.wait_seconds = 0.0
@@ -57,11 +57,16 @@ class Prefetch:
         """Whether nothing more will come."""
         return self._ended is not None and not self._ready
 
+    def end(self) -> None:
+        """Tell the server that nobody listens any more; do not wait for the thread. In a fork it is the parent's."""
+        if self.process == os.getpid():
+            self._stop.set()
+            with self._changed:
+                self._changed.notify_all()
+
     def close(self) -> None:
-        """Tell the server that nobody listens any more, and end the thread. Twice is allowed."""
-        self._stop.set()
-        with self._changed:
-            self._changed.notify_all()
+        """End, and wait for the thread. Twice is allowed."""
+        self.end()
         self._thread.join()
         self._ready.clear()
 

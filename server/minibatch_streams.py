@@ -36,6 +36,7 @@ from outcrop.proto.sampling import from_fanouts, from_features, from_options, fr
 from outcrop.server.engine import Engine
 from outcrop.server.loader_meter import LoaderMeter
 from outcrop.server.opened import OpenedObjects
+from outcrop.server.sampling_limits import check_ahead, most_sampled_bytes, num_ends
 from outcrop.stop import Stop
 from outcrop.types import AnyArray
 from outcrop.v1 import plan_pb2 as pb
@@ -70,15 +71,18 @@ def open_source(
     graph = stack.enter_context(opened.graph(spec.graph))
     opener = lambda name: stack.enter_context(opened.table(name))  # noqa: E731
     tables = tables_by_type(graph, from_features(spec.features), opener)
-    seeds = from_seeds(spec.seeds, uploaded)
-    batches = SeedBatches(as_seeds(seeds, graph), **batches_of(spec))
-    sampler = NeighborSampler(graph, from_fanouts(spec.fanouts), **from_options(spec.options))
-    return Source(spec.graph, graph, tables, sampler, batches)
+    seeds = as_seeds(from_seeds(spec.seeds, uploaded), graph)
+    batches, fanouts, sampling = batches_of(spec), from_fanouts(spec.fanouts), from_options(spec.options)
+    ends = num_ends(seeds, most=spec.batch_size)  # of one minibatch; how many are ahead of it is bounded too
+    stack.enter_context(opened.reserve("drawn minibatches", most_sampled_bytes(graph, ends, fanouts, sampling)))
+    sampler = NeighborSampler(graph, fanouts, **sampling)
+    return Source(spec.graph, graph, tables, sampler, SeedBatches(seeds, **batches))
 
 
 def planned(engine: Engine, request: pb.StreamMinibatchesRequest, stop: Stop) -> Iterator[list[bytes]]:
     """Yield the messages of a plan's minibatches, in groups."""
     source = request.plan
+    check_ahead(request.position, slots=request.slots)
     with contextlib.ExitStack() as stack:
         plan = stack.enter_context(_open_plan(engine, source))
         if request.without_features:
@@ -108,6 +112,14 @@ def planned(engine: Engine, request: pb.StreamMinibatchesRequest, stop: Stop) ->
 
 def online(engine: Engine, request: pb.StreamMinibatchesRequest, stop: Stop) -> Iterator[list[bytes]]:
     """Yield the messages of minibatches that are sampled as they go, in groups."""
+    given = request.online
+    check_ahead(
+        request.position,
+        slots=request.slots,
+        window=given.window,
+        num_sampled=given.num_sampled,
+        longest_group=given.longest_group,
+    )
     if request.coded or request.without_features:
         raise InvalidArgument("online: expected decoded features; coded and without_features are for plans")
     if upload_of(request.online.minibatches):
@@ -142,6 +154,7 @@ class FreshStreams:
     ) -> Iterator[list[bytes]]:
         """Yield the messages of a stream, in groups."""
         engine, connection = self._engine, self._engine.database.connection
+        check_ahead(request.position, slots=request.slots)
         with contextlib.ExitStack() as stack:
             stack.enter_context(self._named(request.name))
             source = open_source(engine.opened, request.minibatches, uploaded, stack)

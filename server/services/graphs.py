@@ -9,6 +9,7 @@ from outcrop.proto.sampling import from_edge_type, from_fanouts, from_options, f
 from outcrop.server.call import Call
 from outcrop.server.engine import Engine
 from outcrop.server.jobs import Jobs
+from outcrop.server.sampling_limits import most_sampled_bytes, num_ends
 from outcrop.server.uploads import Upload
 from outcrop.server.work import Work, budget
 from outcrop.stop import Stop
@@ -75,16 +76,15 @@ class GraphService:
 
     def _sampled(self, request: pb.SampleNeighborsRequest, stop: Stop) -> Iterator[bytes]:
         version = request.version if request.HasField("version") else None
-        with self._engine.opened.graph(request.graph, request.id, version) as graph:
-            minibatch = graph.sample(
-                from_seeds(request.seeds, {}),
-                from_fanouts(request.fanouts),
-                epoch=request.epoch,
-                batch=request.batch,
-                stop=stop,
-                **from_options(request.options),
-            )
-        yield from minibatch_messages(pb.SampleNeighborsResponse, minibatch)
+        opened = self._engine.opened
+        seeds, fanouts = from_seeds(request.seeds, {}), from_fanouts(request.fanouts)
+        sampling = from_options(request.options)
+        with (
+            opened.graph(request.graph, request.id, version) as graph,
+            opened.reserve("a drawn minibatch", most_sampled_bytes(graph, num_ends(seeds), fanouts, sampling)),
+        ):
+            minibatch = graph.sample(seeds, fanouts, epoch=request.epoch, batch=request.batch, stop=stop, **sampling)
+            yield from minibatch_messages(pb.SampleNeighborsResponse, minibatch)
 
 
 def _uploaded_graph(request: pb.ImportGraphRequest, upload: Upload) -> GraphArrays:

@@ -275,3 +275,14 @@ def test_closing_ends_the_thread(database: Database) -> None:
             loader.next_minibatch()
 
     assert threading.active_count() == before
+
+
+def test_a_loader_that_is_forgotten_ends_its_thread(database: Database) -> None:
+    before = threading.active_count()
+    planned(database).next_minibatch()
+    gc.collect()
+
+    deadline = time.monotonic() + 10
+    while threading.active_count() > before:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)

@@ -137,6 +137,15 @@ def test_what_cannot_be_drawn_is_refused(rpc: Rpc, fields: dict[str, Any], said:
         minibatches(rpc, graph_pb2.SampleNeighborsRequest(graph="g", **({"fanouts": to_fanouts([2])} | fields)))
 
 
+def test_what_would_take_too_much_memory_is_not_drawn(rpc: Rpc) -> None:
+    request = graph_pb2.SampleNeighborsRequest(
+        graph="g", fanouts=to_fanouts([-1, -1, -1]), options=to_options({"disjoint": True}), seeds=to_seeds([1] * 500)
+    )
+
+    with pytest.raises(ResourceExhausted, match="a drawn minibatch"):
+        minibatches(rpc, request)
+
+
 # ---- plans
 
 
@@ -198,7 +207,7 @@ def test_each_minibatch_brings_what_the_loader_has_done(rpc: Rpc) -> None:
         (planned(shard=1), InvalidArgument),
         (planned(slots=1), InvalidArgument),
         (planned(memory_bytes=100), ResourceExhausted),
-        (planned(slots=100_000), ResourceExhausted),
+        (planned(slots=100_000), InvalidArgument),
         (plan_pb2.StreamMinibatchesRequest(), InvalidArgument),
     ],
 )
@@ -322,6 +331,11 @@ def test_a_fresh_plan_belongs_to_one_stream(rpc: Rpc) -> None:
         (fresh(epochs=0), InvalidArgument),
         (fresh(pack_bytes=1 << 40), ResourceExhausted),
         (fresh(name="../f"), InvalidArgument),
+        (fresh(slots=5000), InvalidArgument),
+        (online(slots=1 << 31), InvalidArgument),
+        (online(position=1 << 60), InvalidArgument),
+        (online(minibatches=spec(fanouts=[1] * 33)), InvalidArgument),
+        (online(minibatches=spec(fanouts=[10_000] * 3, sampling={"seed": 1, "replace": True})), ResourceExhausted),
     ],
 )
 def test_what_cannot_be_drawn_ahead_is_refused(rpc: Rpc, request_: Message, kind: type[Exception]) -> None:
