@@ -12,6 +12,8 @@ from outcrop.cli.build import wait
 from outcrop.cli.command import Run, add_command
 from outcrop.cli.exit_codes import ExitCode
 from outcrop.errors import InvalidArgument
+from outcrop.jobs import Job
+from outcrop.snapshots import verify_archive
 from outcrop.types import SnapshotInfo, SnapshotReport, format_bytes
 
 group = typer.Typer(no_args_is_help=True)
@@ -56,11 +58,15 @@ def verify(
     source: SourceArgument,
     memory: Annotated[str, typer.Option(help="For tables of checksums.", metavar="SIZE")] = "256MiB",
 ) -> None:
-    """Read every byte of a snapshot, or of an archive, and say what is wrong; the exit code is 4 when something is."""
-    with run.connect(read_only=not _is_archive(source), create=_is_archive(source)) as database:
-        job = database.verify_snapshot(_source(source), memory=memory)
-        wait(run, job)
-        report = job.wait()
+    """Read every byte of a snapshot, or of an archive, and say what is wrong; the exit code is 4 when something is.
+
+    An archive is read here; it needs neither a folder nor a server.
+    """
+    if _is_archive(source):
+        report = _waited(run, verify_archive(source))
+    else:
+        with run.connect(read_only=True) as database:
+            report = _waited(run, database.verify_snapshot(source, memory=memory))
     run.output.result(report, text=_report_text(report))
     if report.problems:
         raise typer.Exit(ExitCode.CORRUPT)
@@ -117,6 +123,11 @@ add_command(group, verify)
 add_command(group, export)
 add_command(group, restore)
 add_command(group, delete)
+
+
+def _waited(run: Run, job: Job[SnapshotReport]) -> SnapshotReport:
+    wait(run, job)
+    return job.wait()
 
 
 def _is_archive(source: str) -> bool:

@@ -78,12 +78,18 @@ def snapshot_info(snapshot: SnapshotRecord) -> SnapshotInfo:
 def verify_snapshot(connection: Connection, source: SnapshotOrPath, memory_bytes: int) -> Job[SnapshotReport]:
     """See `Database.verify_snapshot`."""
     if is_archive_path(source):
-        archive = ArchiveFile(source)
-        sizes = [archived.manifest.size_bytes for archived in archive.header.objects]
-        return _verification(str(archive.path), sizes, lambda tick: verify_source(archive, tick))
+        return verify_archive(source)
     pinned = connection.root.get_snapshot(str(source)).objects
     problems = lambda tick: _pinned_problems(connection, pinned, memory_bytes, tick)  # noqa: E731
     return _verification(str(source), [each.size_bytes for each in pinned], problems)
+
+
+def verify_archive(path: str | os.PathLike[str]) -> Job[SnapshotReport]:
+    """Read every byte of an archive, which needs no root, and return the job. Raises NotFound, CorruptFile for what is
+    no whole archive, UnsupportedFormat."""
+    archive = ArchiveFile(path)
+    sizes = [archived.manifest.size_bytes for archived in archive.header.objects]
+    return _verification(str(archive.path), sizes, lambda tick: verify_source(archive, tick))
 
 
 def export_snapshot(connection: Connection, name: str, path: str | os.PathLike[str]) -> Job[ArchiveInfo]:

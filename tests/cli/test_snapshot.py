@@ -44,9 +44,10 @@ def test_a_snapshot_goes_to_a_file_and_comes_back_elsewhere(ok: Ok, outcrop: Out
     file = root.parent / "monday.snapshot"
     written = ok("snapshot", "export", "monday", file, "--path", root)
     assert written["size_bytes"] == file.stat().st_size
-    assert ok("snapshot", "verify", file, "--path", root)["problems"] == []
-
     elsewhere = root.parent / "elsewhere"
+    assert ok("snapshot", "verify", file, "--path", elsewhere)["problems"] == []
+    assert not elsewhere.exists(), "an archive is verified without a root"
+
     restored = ok("snapshot", "restore", file, "--rename", "x=y", "--path", elsewhere)
     assert restored["objects"] == [{"kind": "features", "name": "y", "version": 1}]
     assert version_of(ok, elsewhere, "y") == 1
