@@ -62,8 +62,6 @@ ApiKeyOption = Annotated[
         rich_help_panel=_SERVER,
     ),
 ]
-
-
 CaOption = Annotated[
     Path | None,
     typer.Option("--ca", help="Who signs the server's certificate.", metavar="PEM", rich_help_panel=_SERVER),

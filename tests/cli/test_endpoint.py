@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from click.testing import Result
+from tests.certificates import Authority
 from tests.serving import Served, serving
 
 Outcrop = Callable[..., Result]
@@ -123,7 +124,10 @@ def test_what_is_made_is_the_same(server: Served, made: Path, files: SimpleNames
         ("snapshot", "verify", "all"),
         ("snapshot", "export", "all", "ARCHIVE"),
         ("snapshot", "restore", "all", "--rename", "g=h", "--rename", "x=y"),
+        ("snapshot", "restore", "ARCHIVE", "--object", "features/x", "--rename", "x=z"),
+        ("features", "stats", "z"),
         ("snapshot", "delete", "all"),
+        ("verify", "h"),
     ]
     places = {"embedded": ("--path", tmp_path / "root"), "served": ("--endpoint", server.url)}
     documents: dict[str, list[Any]] = {}
@@ -139,6 +143,37 @@ def test_what_is_made_is_the_same(server: Served, made: Path, files: SimpleNames
                 for changing in ("created_unix", "path", "etag", "size_bytes"):
                     record.pop(changing, None)
         assert served == embedded, command
+
+
+def test_damage_in_a_server_ends_with_4(ok: Ok, outcrop: Outcrop, tmp_path: Path) -> None:
+    np.save(tmp_path / "rows.npy", np.ones((5_000, 4), np.float32))
+    ok("features", "import", "x", tmp_path / "rows.npy", "--path", tmp_path / "root")
+    [stored] = (tmp_path / "root").rglob("rows.blk")
+    with stored.open("r+b") as file:
+        file.seek(5_000)
+        file.write(b"damaged")
+
+    with serving(tmp_path / "root", threads=1) as served:
+        result = outcrop("verify", "--endpoint", served.url)
+
+    assert result.exit_code == 4, result.output
+    assert "x (features), version 1: CORRUPT" in result.stdout
+    assert "block 1" in result.stdout
+
+
+def test_certificates_are_shown_and_asked_for(ok: Ok, outcrop: Outcrop, tmp_path: Path) -> None:
+    authority = Authority(tmp_path)
+    own, ours = authority.sign("server"), authority.sign("client")
+    tls = {"cert": str(own.cert), "key": str(own.key), "client_ca": str(authority.cert), "client_role": "write"}
+    with serving(tmp_path / "root", threads=1, tls=tls) as served:
+        asked = ("doctor", "--seconds", "0.01", "--endpoint", f"grpcs://{served.address}")
+        known = ("--ca", authority.cert)
+
+        report = ok(*asked, *known, "--cert", ours.cert, "--key", ours.key)
+        assert report["encrypted"]
+        assert report["server"]["role"] == "write"
+        for missing in (known, ("--cert", ours.cert, "--key", ours.key)):
+            assert outcrop(*asked, *missing).exit_code == 5
 
 
 @pytest.mark.parametrize("mode", ["online", "fresh", "fetch", "plan"])
