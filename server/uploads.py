@@ -204,7 +204,8 @@ class _Stream:
                 await self._save()
         finally:
             for name, file in self._files.items():
-                await file.close()
+                with contextlib.suppress(OSError):  # what counts was synced
+                    await file.close()
                 array = self.upload.arrays[name]
                 array.size_bytes = array.durable_bytes  # what is not is cut off by the next stream
                 array.busy = False
@@ -214,13 +215,17 @@ class _Stream:
         array = await self._uploads.claim(self.upload, head)
         path = self.upload.folder / array.file
         try:
-            file = await aiofiles.open(path, "r+b", buffering=0, opener=_create)
-            await file.truncate(array.durable_bytes)
-            await file.seek(array.durable_bytes)
-        except OSError as error:
+            self._files[head.array] = await aiofiles.open(path, "r+b", buffering=0, opener=_create)
+        except BaseException as error:
             array.busy = False
+            if not isinstance(error, OSError):
+                raise
             raise StorageFailure(error.errno, f"open: {error.strerror}", str(path)) from error
-        self._files[head.array] = file
+        try:
+            await self._files[head.array].truncate(array.durable_bytes)
+            await self._files[head.array].seek(array.durable_bytes)
+        except OSError as error:
+            raise StorageFailure(error.errno, f"truncate: {error.strerror}", str(path)) from error
 
     async def _append(self, name: str, array: StagedArray, data: memoryview) -> None:
         written = 0

@@ -68,8 +68,10 @@ async def _until_over(process: ServerProcess, place: Place, orphaned: asyncio.Ev
     for each in pending:
         each.cancel()
     if place.writes and not orphaned.is_set():
-        await process.stop_jobs()
+        jobs = asyncio.ensure_future(process.stop_jobs())
         await orphaned.wait()
+        if jobs.done():  # otherwise draining waits for them, but not for ever
+            jobs.result()
 
 
 def _say(said: TextIO, **message: Any) -> None:
