@@ -1,10 +1,13 @@
 """Snapshots of a database: what is restored, here or elsewhere, is what was there, to the bit."""
 
+import threading
+
 import numpy as np
 import pytest
 
 import outcrop
 from outcrop.errors import AlreadyExists, Cancelled, CorruptFile, InvalidArgument, NotFound
+from outcrop.store import os_calls
 from outcrop.types import RestoredObject
 
 NODES, DIM = 400, 12
@@ -275,11 +278,14 @@ def test_a_cancelled_export_and_a_cancelled_restore_go_on(database, tmp_path, ro
 
 
 def cancelled(start):
-    """Cancel a job as soon as it has begun; it may have ended all the same, which is for the caller to find out."""
-    job = start()
-    job.cancel()
-    with pytest.raises(Cancelled):
-        job.wait()
+    """Cancel a job before it has written its first byte."""
+    asked = threading.Event()
+    with os_calls.intercepted(lambda step, path, source: step != "write" or asked.wait(60)):
+        job = start()
+        job.cancel()
+        asked.set()
+        with pytest.raises(Cancelled):
+            job.wait()
 
 
 def test_string_ids_and_cosine_survive(tmp_path, rows):
