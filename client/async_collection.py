@@ -13,6 +13,7 @@ from outcrop.client.job import begun
 from outcrop.client.rpcs import collections, indexes, vectors
 from outcrop.client.rpcs.collections import Found
 from outcrop.client.scan import AsyncScan, Rebatched
+from outcrop.stop import Stop
 from outcrop.types import (
     CollectionInfo,
     CollectionStatistics,
@@ -74,7 +75,7 @@ class AsyncCollection:
         timeout: float | None = None,
     ) -> Neighbors:
         """See `Collection.search`. Reads end when the task is cancelled."""
-        rpc = vectors.search(
+        rpcs = vectors.searches(
             self.name,
             self.spec,
             queries,
@@ -85,7 +86,10 @@ class AsyncCollection:
             exact=exact,
             share_reads=share_reads,
         )
-        return await self._channel.call(rpc, timeout)
+        if len(rpcs) == 1:
+            return await self._channel.call(rpcs[0], timeout)
+        stop = Stop(self._channel.endpoint.timeout if timeout is None else timeout)
+        return vectors.joined([await self._channel.call(rpc, stop.remaining()) for rpc in rpcs])
 
     def scan(self, batch_rows: int = 10_000, *, start_row: int = 0, version: int | None = None) -> AsyncScan:
         """See `Collection.scan`. The scan begins with its first batch, and raises there what `scan` raises."""

@@ -79,7 +79,7 @@ class Collection:
     ) -> Neighbors:
         """As `outcrop.embedded.Collection.search`. timeout: by default that of the connection. threads: nothing here,
         the server shares its own among its callers."""
-        rpc = vectors.search(
+        rpcs = vectors.searches(
             self.name,
             self.spec,
             queries,
@@ -90,7 +90,9 @@ class Collection:
             exact=exact,
             share_reads=share_reads,
         )
-        return self._channel.call(rpc, timeout, stop)
+        if len(rpcs) > 1 and stop is None:
+            stop, timeout = Stop(self._channel.endpoint.timeout if timeout is None else timeout), None
+        return vectors.joined([self._channel.call(rpc, timeout, stop) for rpc in rpcs])
 
     def scan(
         self, batch_rows: int = 10_000, *, start_row: int = 0, version: int | None = None, stop: Stop | None = None

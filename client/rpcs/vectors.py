@@ -1,5 +1,6 @@
 """Searching the vectors of a collection, counting them, taking them out."""
 
+from dataclasses import fields
 from typing import Any
 
 import numpy as np
@@ -11,10 +12,16 @@ from outcrop.proto.tensors import from_ids, from_tensor, to_tensor
 from outcrop.types import AnyArray, CollectionSpec, Neighbors, SearchUsage, check_count, check_k, check_rows
 from outcrop.v1 import vector_pb2 as pb
 
+# A server takes 16,384 queries in one call, and 16 MiB in one message, unless its settings say less.
+_MOST_QUERIES = 16_384
+_MOST_BYTES = 8 << 20
+# An id and a distance.
+_NEIGHBOUR_BYTES = 12
+
 Ids = npt.NDArray[np.int64] | npt.NDArray[np.object_]
 
 
-def search(
+def searches(
     collection: str,
     spec: CollectionSpec,
     queries: npt.ArrayLike,
@@ -25,29 +32,51 @@ def search(
     rerank: int | None,
     exact: bool,
     share_reads: bool,
-) -> Rpc[Neighbors]:
-    """Ask for the nearest vectors of each query; arguments of None are left to the server. What the message could not
+) -> list[Rpc[Neighbors]]:
+    """Ask for the nearest vectors of each query; arguments of None are left to the server. One call, or several where
+    one message could not hold the queries or their neighbours: `joined` makes one of them. What the message could not
     say is refused here. Raises InvalidArgument."""
     check_k(k)
     rows = np.asarray(queries)
-    check_rows(spec, rows[None, :] if rows.ndim == 1 else rows, "queries")
+    rows = rows[None, :] if rows.ndim == 1 else rows
+    check_rows(spec, rows, "queries")
     if rerank is not None:
         check_count("rerank", rerank, 0)
     if nprobe is not None:
         check_count("nprobe", nprobe, 1)
     if not (recall is None or isinstance(recall, int | float | np.number)):
         raise InvalidArgument(f"recall: expected above 0 and at most 1, found {recall!r}")
-    request = pb.SearchRequest(
-        collection=collection,
-        k=k,
-        recall=recall,
-        nprobe=nprobe,
-        rerank=rerank,
-        exact=exact,
-        separate_reads=not share_reads,
-        queries=to_tensor(rows),
+    asked: dict[str, Any] = {
+        "collection": collection,
+        "k": k,
+        "recall": recall,
+        "nprobe": nprobe,
+        "rerank": rerank,
+        "exact": exact,
+        "separate_reads": not share_reads,
+    }
+    most = _most_queries(rows, k)
+    parts = [rows[start : start + most] for start in range(0, max(1, len(rows)), most)]
+    return [Rpc(pb.SearchRequest(**asked, queries=to_tensor(part)), _neighbors) for part in parts]
+
+
+def joined(parts: list[Neighbors]) -> Neighbors:
+    """Return the answers to one search that was made in several calls."""
+    if len(parts) == 1:
+        return parts[0]
+    sums = {field.name: sum(getattr(part.usage, field.name) for part in parts) for field in fields(SearchUsage)}
+    return Neighbors(
+        np.concatenate([part.ids for part in parts]),
+        np.concatenate([part.distances for part in parts]),
+        SearchUsage(**sums),
+        all(part.exact_distances for part in parts),
+        np.concatenate([part.latency_us for part in parts]),
     )
-    return Rpc(request, _neighbors)
+
+
+def _most_queries(rows: AnyArray, k: int) -> int:
+    """How many queries one call may have: fewer than a server's limits, with room for text ids."""
+    return max(1, min(_MOST_QUERIES, _MOST_BYTES // max(1, rows[:1].nbytes), _MOST_BYTES // (k * _NEIGHBOUR_BYTES)))
 
 
 def count(collection: str) -> Rpc[int]:
