@@ -3,14 +3,15 @@
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from outcrop.cli.command import Run
-from outcrop.server.serve import Serving, serve
-from outcrop.server.settings import ServerSettings
-from outcrop.server.settings_sources import load_settings, to_toml
+
+if TYPE_CHECKING:
+    from outcrop.server.serve import Serving
+    from outcrop.server.settings import ServerSettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +51,10 @@ def serve_command(
     Settings are flags, then OUTCROP_* variables, then the file of --config, then defaults; --print-config shows what
     comes of them, and all there are. With several workers one more process writes.
     """
+    # Not above: all commands would wait for what only this one needs.
+    from outcrop.server.serve import serve
+    from outcrop.server.settings_sources import load_settings, to_toml
+
     settings = load_settings(
         config,
         {
@@ -70,7 +75,7 @@ def serve_command(
     serve(settings, lambda serving: _announce(run, settings, serving))
 
 
-def _announce(run: Run, settings: ServerSettings, serving: Serving) -> None:
+def _announce(run: Run, settings: "ServerSettings", serving: "Serving") -> None:
     scheme = "grpcs" if settings.tls.enabled else "grpc"
     metrics = None if serving.metrics is None else str(serving.metrics)
     result = ServeResult(f"{scheme}://{serving.address}", metrics, str(settings.path), dict(serving.processes))
@@ -78,7 +83,7 @@ def _announce(run: Run, settings: ServerSettings, serving: Serving) -> None:
     sys.stdout.flush()  # whoever started it may be waiting for this line
 
 
-def _text(result: ServeResult, settings: ServerSettings) -> str:
+def _text(result: ServeResult, settings: "ServerSettings") -> str:
     lines = [f"serving {result.path} at {result.url}"]
     if result.metrics is not None:
         page = f", status page at http://{result.metrics}/" if settings.metrics.dashboard else ""
