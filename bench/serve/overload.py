@@ -117,7 +117,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--vectors", type=Path, help="a file of real vectors; generated ones without it")
     parser.add_argument("--root", type=Path, help="where the root is made; used again")
-    parser.add_argument("--memory", default="1GiB", help="of the collection")
+    parser.add_argument("--memory", default="32MiB", help="of the collection")
     parser.add_argument("--seconds", type=float, help="of overload [default: 300]")
     parser.add_argument("--small", action="store_true", help="seconds, on little, with a short queue")
     parser.add_argument("--json", action="store_true", help="print one JSON object")

@@ -252,7 +252,7 @@ def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--vectors", type=Path, help="a file of real vectors; generated ones without it")
     parser.add_argument("--root", type=Path, help="where the root is made, on the device to measure; used again")
-    parser.add_argument("--memory", default="1GiB", help="of the collection, here and in the servers")
+    parser.add_argument("--memory", default="32MiB", help="of the collection, here and in the servers")
     parser.add_argument("--small", action="store_true", help="seconds, on little: shows that it runs")
     parser.add_argument("--out", type=Path, help="folder for serve.json and serve.png")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
