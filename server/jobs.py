@@ -37,6 +37,7 @@ from outcrop.errors import (
     InvalidArgument,
     NotFound,
     OutcropError,
+    StorageFailure,
     Unavailable,
     UnsupportedFormat,
 )
@@ -47,6 +48,7 @@ from outcrop.server.job_journal import JobJournal, JobOutcome, JobRequest, diges
 from outcrop.server.job_outcome import outcome_of
 from outcrop.server.settings import Jobs as JobSettings
 from outcrop.server.tracked_job import TrackedJob
+from outcrop.server.upload_files import StagedUpload
 from outcrop.server.uploads import Uploads
 from outcrop.server.work import Work
 from outcrop.types import check_name
@@ -93,13 +95,15 @@ class Jobs:
         for job in sorted(self._jobs.values(), key=lambda job: job.request.number):
             if not job.ended:
                 self._log.info("job taken up", job=job.request.id, kind=job.request.kind)
-                self._enqueue(job)
+                job.held = self._hold_again(job)
+                self._waiting.append(job)
         self._begin_some()
         self._sweeping = asyncio.get_running_loop().create_task(self._sweep_regularly())
 
     def counts(self) -> dict[str, int]:
-        """Return how many jobs there are in each state."""
-        return dict(Counter("running" if job.work else job.outcome.state for job in self._jobs.values()))
+        """Return how many jobs there are in each state. Any thread."""
+        jobs = list(self._jobs.values())  # in one step, while the event loop may add some
+        return dict(Counter("running" if job.work else job.outcome.state for job in jobs))
 
     async def stop(self) -> None:
         """Stop the jobs at work; they go on when a server is started again. Watchers get Unavailable."""
@@ -133,12 +137,12 @@ class Jobs:
         self._last_number += 1
         job = TrackedJob(wanted, JobOutcome(), request)
         try:
-            self.uploads.hold(job.uploads, wanted.owner)
+            job.held = self.uploads.hold(job.uploads, wanted.owner)
             try:
                 if check is not None:
                     await call.run(check)
             except BaseException:
-                self.uploads.release(job.uploads, wanted.owner)
+                self.uploads.release(job.held)
                 raise
         except BaseException:
             self._adding.discard(job_id)
@@ -241,26 +245,33 @@ class Jobs:
         try:
             await self._in_thread(self._journal.add, request, message)
             self._log.info("job accepted", job=request.id, kind=request.kind, owner=request.owner)
-            self._jobs[request.id] = job
-            self._enqueue(job)
+        except BaseException:
+            self.uploads.release(job.held)
+            raise
         finally:
             self._adding.discard(request.id)
-            self.uploads.release(job.uploads, request.owner)
+        self._jobs[request.id] = job
+        self._waiting.append(job)
         self._begin_some()
 
     async def _store_again(self, job: TrackedJob) -> None:
+        held: list[StagedUpload] = []
         try:
+            held = self._hold_again(job)
             await self._in_thread(self._journal.set_outcome, job.request.id, JobOutcome())
-            job.end(JobOutcome())
-            self._enqueue(job)
+        except BaseException:
+            self.uploads.release(held)
+            raise
         finally:
             self._adding.discard(job.request.id)
+        job.held = held
+        job.end(JobOutcome())
+        self._waiting.append(job)
         self._begin_some()
 
-    def _enqueue(self, job: TrackedJob) -> None:
-        """Let it wait for its turn; an upload that has gone meanwhile is missed then."""
-        self.uploads.hold(job.uploads, job.request.owner, missing_ok=True)
-        self._waiting.append(job)
+    def _hold_again(self, job: TrackedJob) -> list[StagedUpload]:
+        """An upload that has gone meanwhile is missed when the job needs it."""
+        return self.uploads.hold(job.uploads, job.request.owner, missing_ok=True)
 
     def _begin_some(self) -> None:
         at_work = sum(job.work is not None for job in self._jobs.values())
@@ -288,10 +299,11 @@ class Jobs:
         except OutcropError as error:
             # Whoever waits learns what happened; after a restart the job is done once more, to the same end.
             self._log.error("outcome of a job could not be stored", job=job.request.id, error=str(error))
-        self.uploads.release(job.uploads, job.request.owner)
+        self.uploads.release(job.held)
+        job.held = []
         if outcome.state == "succeeded":
             for upload_id in job.uploads:
-                with suppress(Unavailable, NotFound):  # another job needs it, or its owner has removed it
+                with suppress(Unavailable, NotFound, StorageFailure):  # needed, removed already, or else it will expire
                     await self.uploads.remove(upload_id, job.request.owner)
         job.end(outcome)
 

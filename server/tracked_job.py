@@ -10,6 +10,7 @@ from google.protobuf.message import Message
 from outcrop.proto.methods import Method, method_of
 from outcrop.server.identity import Identity
 from outcrop.server.job_journal import JobOutcome, JobRequest
+from outcrop.server.upload_files import StagedUpload
 from outcrop.server.work import Work
 from outcrop.types import Progress
 from outcrop.v1 import job_pb2 as pb
@@ -37,6 +38,7 @@ class TrackedJob:
         self.request, self.outcome = request, outcome
         self.objects = [] if message is None else list(_method_of(message).resources(message))
         self.uploads = [] if message is None else sorted(set(upload_ids(message)))
+        self.held: list[StagedUpload] = []  # of those, what is kept for it
         self.readable = message is not None
         self.progress = _WAITING
         self.work: Work | None = None

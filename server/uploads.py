@@ -66,26 +66,28 @@ class Uploads:
         upload = self._find(upload_id, owner)
         return Upload(upload_id, upload.folder, dict(upload.arrays))
 
-    def hold(self, upload_ids: Sequence[str], owner: str, missing_ok: bool = False) -> None:
-        """Keep uploads as they are until `release`. Raises NotFound, Unavailable while something is appended."""
+    def hold(self, upload_ids: Sequence[str], owner: str, missing_ok: bool = False) -> list[StagedUpload]:
+        """Keep uploads as they are until `release`, and return them. missing_ok: those that are there.
+
+        Raises NotFound, Unavailable while something is appended.
+        """
         found = [self._uploads.get((owner, upload_id)) for upload_id in upload_ids]
         for upload_id, upload in zip(upload_ids, found, strict=True):
             if upload is None and not missing_ok:
                 self._find(upload_id, owner)
             if upload is not None and upload.busy:
                 raise Unavailable(f"upload {upload_id}: still being appended to")
-        for upload in found:
-            if upload is not None:
-                upload.holds += 1
+        held = [upload for upload in found if upload is not None]
+        for upload in held:
+            upload.holds += 1
+        return held
 
-    def release(self, upload_ids: Iterable[str], owner: str) -> None:
-        """Undo one `hold`."""
-        for upload_id in upload_ids:
-            upload = self._uploads.get((owner, upload_id))
-            if upload is not None:
-                assert upload.holds > 0
-                upload.holds -= 1
-                upload.used_unix = time.time()
+    def release(self, held: Iterable[StagedUpload]) -> None:
+        """Undo one `hold`, by what it has returned: an id may stand for another upload by then."""
+        for upload in held:
+            assert upload.holds > 0
+            upload.holds -= 1
+            upload.used_unix = time.time()
 
     async def append(self, chunks: AsyncIterator[Chunk[pb.UploadRequest]], owner: str) -> list[pb.UploadedArray]:
         """Append the chunks of a stream, all of one upload, and return what its arrays have then.

@@ -9,6 +9,7 @@ import pytest
 
 from outcrop.errors import AlreadyExists, Cancelled, InvalidArgument, NotFound, StorageFailure, Unavailable
 from outcrop.jobs import Job as EngineJob
+from outcrop.proto.chunks import Chunk
 from outcrop.proto.documents import from_document
 from outcrop.proto.methods import method_of
 from outcrop.proto.status import Overloaded
@@ -23,6 +24,8 @@ from outcrop.store import os_calls
 from outcrop.types import Progress
 from outcrop.v1 import index_pb2, job_pb2
 from outcrop.v1.index_pb2 import VerifyIndexRequest
+from outcrop.v1.tensor_pb2 import DATA_TYPE_FLOAT32
+from outcrop.v1.upload_pb2 import UploadRequest
 
 ALICE = Identity("alice", "write", ("collections/a*",))
 
@@ -75,14 +78,21 @@ class Server:
         await self.jobs.stop()
         self.executor.shutdown()
 
-    async def ask(self, name, identity=ANONYMOUS, check=None, job_id=None):
+    async def ask(self, name, identity=ANONYMOUS, check=None, job_id=None, upload_id=""):
         request = (
             VerifyIndexRequest(collection=name)
             if job_id is None
-            else index_pb2.BuildIndexRequest(collection=name, job_id=job_id)
+            else index_pb2.BuildIndexRequest(collection=name, job_id=job_id, upload_id=upload_id)
         )
         call = Call(method_of(type(request)), "r", identity, Stop(), self.executor, self.meter)
         return await self.jobs.submit(request, call, check)
+
+    async def upload(self, upload_id):
+        async def chunks():
+            head = UploadRequest(upload_id=upload_id, array="vectors", dtype=DATA_TYPE_FLOAT32)
+            yield Chunk(head, memoryview(b"1234"))
+
+        await self.uploads.append(chunks(), ANONYMOUS.name)
 
     async def ended(self, job_id, identity=ANONYMOUS):
         async for job in self.jobs.watch(job_id, identity):
@@ -236,6 +246,24 @@ def test_jobs_are_cancelled_waiting_or_at_work_and_resumed(tmp_path, kind):
             with pytest.raises(InvalidArgument, match="it has succeeded"):
                 await server.jobs.resume(first, ANONYMOUS)
             assert kind.begun == ["a", "b", "a"]
+
+    asyncio.run(story())
+
+
+def test_an_upload_that_came_later_is_not_the_one_that_a_job_holds(tmp_path, kind):
+    async def story():
+        async with Server(tmp_path, kind) as server:
+            await server.upload("u")
+            await server.ask("a", job_id="j", upload_id="u")
+            await server.jobs.cancel("j", ANONYMOUS)
+            await server.ended("j")
+            await server.uploads.remove("u", ANONYMOUS.name)
+
+            await server.jobs.resume("j", ANONYMOUS)  # what it does without its upload is its own affair
+            await server.upload("u")
+            kind.gate.set()
+            assert states([await server.ended("j")]) == ["succeeded"]
+            assert states([await server.ended((await server.ask("b")).id)]) == ["succeeded"]
 
     asyncio.run(story())
 

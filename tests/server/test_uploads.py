@@ -214,14 +214,14 @@ def test_what_a_job_needs_stays_as_it_is(tmp_path):
     async def story():
         uploads = await opened(tmp_path, upload_expires_seconds=0.001)
         await uploads.append(stream([chunk("x", b"1234")]), "me")
-        uploads.hold(["u"], "me")
+        held = uploads.hold(["u"], "me")
         with pytest.raises(Unavailable, match="a job is using it"):
             await uploads.append(stream([chunk("x", b"1234", row=1)]), "me")
         with pytest.raises(Unavailable, match="a job needs it"):
             await uploads.remove("u", "me")
         await uploads.expire()
         assert len(uploads.get("u", "me").array("x")) == 1
-        uploads.release(["u"], "me")
+        uploads.release(held)
         await asyncio.sleep(0.01)
         await uploads.expire()
         with pytest.raises(NotFound):
