@@ -185,6 +185,10 @@ def _options(settings: ServerSettings, place: Place) -> list[tuple[str, Any]]:
         ("grpc.so_reuseport", int(place.forwards)),
         ("grpc.max_receive_message_length", settings.limits.message),
         ("grpc.max_send_message_length", settings.limits.message),
+        # A client that is gone without a word is noticed within minutes, and what it has open is given back; grpc's own
+        # default is two hours.
+        ("grpc.keepalive_time_ms", 60_000),
+        ("grpc.keepalive_timeout_ms", 20_000),
     ]
 
 
