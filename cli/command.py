@@ -120,9 +120,9 @@ class Run:
         """The URL of the server, None where the command works on a folder."""
         return self.place.endpoint
 
-    def connect(self, **embedded: Any) -> "Database":
-        """Return the folder or the server as a database. embedded: arguments of `outcrop.connect` about the folder."""
-        return self.place.connect(**embedded)
+    def connect(self, **options: Any) -> "Database":
+        """Return the folder or the server as a database. options: see `Place.connect`."""
+        return self.place.connect(**options)
 
     def only_embedded(self, **options: object) -> None:
         """Raise InvalidArgument where the command works on a server and one of the options is given, which is then the

@@ -12,6 +12,7 @@ from outcrop.cli.command import Run
 from outcrop.client import Database
 from outcrop.types import ServerInfo, format_bytes
 
+_ANSWER_SECONDS = 5.0  # what has not answered by then is as good as gone
 _SLOW_US = 20_000  # a search takes a millisecond or a few
 _LOOPBACK = ("127.", "localhost", "[::1]", "unix:")
 
@@ -34,7 +35,7 @@ class ServerReport:
 
 def examine(run: Run, seconds: float) -> ServerReport:
     """Call a server for so long. Raises Unavailable, Unauthenticated, PermissionDenied."""
-    with run.connect() as database, run.output.progress("calling the server"):
+    with run.connect(call_seconds=_ANSWER_SECONDS) as database, run.output.progress("calling the server"):
         assert isinstance(database, Database), "asked of an endpoint"
         connect_us, info = _timed(database)
         latencies_us = _latencies(database, seconds)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:  # both load much, and a command needs one of them
 PATH_VARIABLE = "OUTCROP_PATH"
 ENDPOINT_VARIABLE = "OUTCROP_ENDPOINT"
 # An exact search of everything takes its time, and whoever types can type Ctrl-C.
-_TIMEOUT_SECONDS = 3600.0
+_CALL_SECONDS = 3600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,9 +93,9 @@ class Place:
         """Whether nobody has named a folder."""
         return self.given.path is None and not os.environ.get(PATH_VARIABLE)
 
-    def connect(self, **embedded: Any) -> "Database":
-        """Open the folder or speak to the server. embedded: arguments of `outcrop.connect` about the folder, which has
-        no meaning there."""
+    def connect(self, *, call_seconds: float = _CALL_SECONDS, **embedded: Any) -> "Database":
+        """Open the folder or speak to the server. call_seconds: the longest that a call of the server may take.
+        embedded: arguments of `outcrop.connect` about the folder."""
         endpoint = self.endpoint
         if endpoint is None:
             return outcrop.connect(self.path, **embedded)
@@ -108,7 +108,7 @@ class Place:
             ca=given.ca,
             certificate=given.certificate,
             key=given.private_key,
-            timeout=_TIMEOUT_SECONDS,
+            timeout=call_seconds,
         )
 
     @staticmethod

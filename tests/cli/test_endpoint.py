@@ -1,6 +1,8 @@
 """Commands give the same from a server as from its folder."""
 
 import json
+import socket
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -248,6 +250,17 @@ def test_no_server_is_an_exit_code_of_its_own(outcrop: Outcrop) -> None:
 
     assert result.exit_code == 5
     assert json.loads(result.stdout)["error"]["code"] == "unavailable"
+
+
+def test_a_port_that_keeps_silent_is_given_up(outcrop: Outcrop, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("outcrop.cli.doctor_server._ANSWER_SECONDS", 0.3)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        began = time.monotonic()
+
+        result = outcrop("doctor", "--endpoint", f"grpc://127.0.0.1:{silent.getsockname()[1]}")
+
+    assert result.exit_code == 5, result.output
+    assert time.monotonic() - began < 5
 
 
 def test_a_key_decides_what_is_done(tmp_path: Path, ok: Ok, outcrop: Outcrop) -> None:
