@@ -1,6 +1,7 @@
 """Commands give the same from a server as from its folder."""
 
 import json
+import shutil
 import socket
 import time
 from collections.abc import Callable, Iterator
@@ -26,6 +27,13 @@ def steady(record: Any) -> Any:
     if isinstance(record, dict):
         return {key: steady(value) for key, value in record.items() if key not in _CHANGES and not key.endswith("_us")}
     return [steady(value) for value in record] if isinstance(record, list) else record
+
+
+@pytest.fixture(scope="module")
+def files(files: SimpleNamespace, tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
+    """The files of all tests, with a root of one's own to put more into."""
+    root = shutil.copytree(files.root, tmp_path_factory.mktemp("more") / "root")
+    return SimpleNamespace(**vars(files) | {"root": root})
 
 
 @pytest.fixture(scope="module")
