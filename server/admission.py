@@ -11,6 +11,7 @@ import time
 from collections import deque
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from typing import Literal
 
 from outcrop.errors import DeadlineExceeded
 from outcrop.proto.status import Overloaded
@@ -41,7 +42,7 @@ class Admission:
         self._free = limits.calls
         self._waiting: deque[_Waiter] = deque()
         self._held_bytes = 0
-        self._streams = 0
+        self._open = {"streams": 0, "watchers": 0}
         self._service_seconds = 0.0
         self._show_again = 0.0
 
@@ -78,18 +79,20 @@ class Admission:
             self._hold(-num_bytes)
 
     @contextlib.asynccontextmanager
-    async def stream(self) -> AsyncIterator[None]:
-        """A place for a stream. Streams do not wait: one may stay for hours. Raises Overloaded."""
-        if self._streams >= self._limits.streams:
-            self._metrics.shed("streams")
-            raise Overloaded(
-                f"{self._limits.streams} streams are open, which is limits.streams; retry later", _STREAM_HINT_SECONDS
-            )
-        self._streams += 1
+    async def stream(self, what: Literal["streams", "watchers"] = "streams") -> AsyncIterator[None]:
+        """A place for a stream of data, or for a client that waits for a job and costs next to nothing.
+
+        Neither waits for one: a stream may stay for hours. Raises Overloaded.
+        """
+        most = getattr(self._limits, what)
+        if self._open[what] >= most:
+            self._metrics.shed(what)
+            raise Overloaded(f"{most} {what} are open, which is limits.{what}; retry later", _STREAM_HINT_SECONDS)
+        self._open[what] += 1
         try:
             yield
         finally:
-            self._streams -= 1
+            self._open[what] -= 1
 
     def _check_bytes(self, num_bytes: int) -> None:
         # What is larger than the whole limit is served alone: limits.message bounds it.

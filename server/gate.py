@@ -25,6 +25,7 @@ from outcrop.server.settings import ServerSettings
 from outcrop.server.tracing import Tracing
 from outcrop.stop import Stop
 from outcrop.v1 import access_pb2
+from outcrop.v1.job_pb2 import WatchJobRequest
 
 REQUEST_ID = "x-request-id"
 # The name in a certificate, as a process that was shown one tells it to the process that writes.
@@ -149,7 +150,9 @@ class Gate:
     def _place(self, method: Method, num_bytes: int, stop: Stop) -> "contextlib.AbstractAsyncContextManager[None]":
         if self.may_refuse(method):
             return self._admission.call(num_bytes, stop)
-        return contextlib.nullcontext() if method.role == access_pb2.ROLE_ADMIN else self._admission.stream()
+        if method.role == access_pb2.ROLE_ADMIN:
+            return contextlib.nullcontext()
+        return self._admission.stream("watchers" if method.request is WatchJobRequest else "streams")
 
     def _seconds(self, method: Method, context: Context) -> float | None:
         stated = cast("float | None", context.time_remaining())  # None is not in grpc's types

@@ -90,7 +90,7 @@ class ServerMetrics:
         self._queue_bytes.set(num_bytes)
 
     def shed(self, reason: str) -> None:
-        """A call was refused. reason: one of a few words: queue, bytes, streams, draining."""
+        """A call was refused. reason: one of a few words: queue, bytes, streams, watchers, draining."""
         self._shed.labels(reason).inc()
 
     def batch(self, queries: int, calls: int) -> None:

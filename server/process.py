@@ -195,4 +195,4 @@ def _options(settings: ServerSettings, place: Place) -> list[tuple[str, Any]]:
 def _most_calls(limits: Limits) -> int:
     """What grpc itself lets in. The gate refuses far earlier, with a hint; this bounds what comes in faster than it can
     refuse."""
-    return 2 * (limits.calls + limits.queue + limits.streams) + 1000
+    return 2 * (limits.calls + limits.queue + limits.streams + limits.watchers) + 1000

@@ -66,6 +66,7 @@ class Limits(_Table):
     streams: int = Field(
         default=32, ge=1, le=100_000, description="Uploads, exports and minibatch streams open at once."
     )
+    watchers: int = Field(default=1000, ge=1, le=100_000, description="Clients that wait for jobs.")
     default_deadline_seconds: Seconds = Field(default=60.0, description="For a unary call that states none.")
     longest_deadline_seconds: Seconds = Field(
         default=3600.0, description="For any unary call; a longer one is cut to this."

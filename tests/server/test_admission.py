@@ -220,3 +220,17 @@ def test_streams_are_bounded_and_do_not_wait(open_already: int) -> None:
         await opened(2)
 
     run(scenario)
+
+
+def test_clients_that_wait_for_jobs_take_no_place_of_a_stream() -> None:
+    async def scenario() -> None:
+        admission = Work(streams=1, watchers=2).admission
+
+        async with admission.stream("watchers"), admission.stream("watchers"):
+            async with admission.stream():
+                pass
+            with pytest.raises(Overloaded, match="2 watchers are open"):
+                async with admission.stream("watchers"):
+                    pass
+
+    run(scenario)
