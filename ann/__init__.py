@@ -9,18 +9,23 @@ instead of guess.
 from outcrop.ann.build import Builder, BuildOptions
 from outcrop.ann.calibrate import recall_at_k
 from outcrop.ann.index import Index
+from outcrop.ann.index_memory import LARGEST_RANGE_BUFFER, MemoryNeeds, memory_needs, range_buffer_bytes
 from outcrop.ann.scan import Scan
 from outcrop.ann.verify import verify_index
 from outcrop.types import CollectionSpec, IndexStatistics, VerifyReport
 
 __all__ = [
+    "LARGEST_RANGE_BUFFER",
     "BuildOptions",
     "Builder",
     "CollectionSpec",
     "Index",
     "IndexStatistics",
+    "MemoryNeeds",
     "Scan",
     "VerifyReport",
+    "memory_needs",
+    "range_buffer_bytes",
     "recall_at_k",
     "verify_index",
 ]

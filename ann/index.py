@@ -19,6 +19,7 @@ from outcrop.ann.centroid_index import CentroidIndex
 from outcrop.ann.directory import Directory, unpack
 from outcrop.ann.edge import query_rows
 from outcrop.ann.exact import search_exact
+from outcrop.ann.index_memory import BUFFER_SHARE, MOST_BUFFER_BYTES
 from outcrop.ann.policy import Policy, PolicyTable
 from outcrop.ann.workers import Workers, single_threaded_faiss
 from outcrop.errors import InvalidArgument
@@ -38,9 +39,6 @@ from outcrop.types import (
 
 # Queries of one call are searched in parts of at most this many (query, probe) pairs, 8 bytes each.
 _MOST_PROBES = 1 << 18
-# The share of what is left after the centroids that buffers for reads in flight may take, and the most per thread.
-_BUFFER_SHARE = 0.4
-_MOST_BUFFER_BYTES = 8 << 20
 _MOST_QUERIES_PER_GROUP = 64
 # What the candidates of a thread's queries in flight may take: with a large k or rerank there are fewer such queries.
 _SELECTION_BYTES = 1 << 20
@@ -99,7 +97,7 @@ class Index:
         self._check_sizes()
         left = memory.statistics().available_bytes
         least = self._least_context_bytes()
-        per_thread = min(_MOST_BUFFER_BYTES, max(least, int(left * _BUFFER_SHARE) // num_threads))
+        per_thread = min(MOST_BUFFER_BYTES, max(least, int(left * BUFFER_SHARE) // num_threads))
         contexts = max(1, min(num_threads, left // per_thread))
         self.num_threads = contexts
         self._hold("read buffers", contexts * per_thread)

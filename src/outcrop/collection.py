@@ -2,20 +2,28 @@
 
 import contextlib
 import tempfile
-import threading
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy.typing as npt
 
-from outcrop.ann import Builder, BuildOptions, CollectionSpec, Index, Scan, VerifyReport, verify_index
+from outcrop.ann import (
+    LARGEST_RANGE_BUFFER,
+    Builder,
+    BuildOptions,
+    CollectionSpec,
+    Index,
+    Scan,
+    VerifyReport,
+    verify_index,
+)
 from outcrop.ann.strings import read_strings
 from outcrop.connection import Connection
+from outcrop.current_version import CurrentVersion, OpenVersion
 from outcrop.errors import CorruptFile, InvalidArgument, NotFound
 from outcrop.jobs import Job
-from outcrop.stop import Stop, check, held, stop_of
+from outcrop.stop import Stop, check, stop_of
 from outcrop.store import (
     Accountant,
     Manifest,
@@ -26,21 +34,6 @@ from outcrop.store import (
     verify_version,
 )
 from outcrop.types import CollectionInfo, CollectionStatistics, Neighbors, Progress
-
-_LARGEST_RANGE_BUFFER = 1 << 20
-
-
-@dataclass(slots=True)
-class _OpenVersion:
-    """A version that is open for search. users: calls that work with it now; it is closed when it is retired and the
-    last of them has left."""
-
-    version: int
-    index: Index
-    reader: StorageReader
-    resources: contextlib.ExitStack
-    users: int = 0
-    retired: bool = False
 
 
 class Collection:
@@ -54,8 +47,7 @@ class Collection:
         self.spec = CollectionSpec.from_json(spec)
         self._connection = connection
         self._root = connection.root
-        self._lock = threading.Lock()
-        self._open: _OpenVersion | None = None
+        self._current = CurrentVersion(connection, name, collection_id, self.spec)
 
     def build(
         self,
@@ -137,7 +129,7 @@ class Collection:
         DeadlineExceeded, Cancelled.
         """
         stop = stop_of(timeout, stop)
-        with self._using(stop) as opened:
+        with self._current.using(stop) as opened:
             found = opened.index.search(
                 queries,
                 k,
@@ -172,7 +164,7 @@ class Collection:
         """
         check(stop)
         with contextlib.ExitStack() as stack:
-            opened = stack.enter_context(self._using(stop))
+            opened = stack.enter_context(self._current.using(stop))
             if version not in (None, opened.version):
                 raise NotFound(
                     f"collection {self.name!r}: version {version} is not the open one, which is {opened.version}"
@@ -202,12 +194,12 @@ class Collection:
 
     def statistics(self) -> CollectionStatistics:
         """Return where the memory is, how the cache does, and what was read."""
-        with self._using() as opened:
-            reader = opened.reader
-            return CollectionStatistics(reader.memory.statistics(), opened.index.statistics(), reader.statistics())
+        with self._current.using() as opened:
+            return _statistics(opened)
 
     def _statistics_if_open(self) -> CollectionStatistics | None:
-        return None if self._open is None else self.statistics()
+        with self._current.using_if_open() as opened:
+            return None if opened is None else _statistics(opened)
 
     def verify(
         self, *, memory: str | int = "256MiB", progress: Callable[[Progress], object] | None = None
@@ -227,7 +219,7 @@ class Collection:
         with lease, tempfile.TemporaryDirectory(prefix="outcrop-verify-") as scratch:
             manifest = lease.manifest
             budget = Accountant(parse_bytes(memory))
-            with StorageReader(budget, self._connection.reader, buffer_bytes=_LARGEST_RANGE_BUFFER) as reader:
+            with StorageReader(budget, self._connection.reader, buffer_bytes=LARGEST_RANGE_BUFFER) as reader:
                 total = max(1, manifest.size_bytes)
                 tick = lambda done: report(Progress("checksums", 0.5 * done / total, None))  # noqa: E731
                 problems = list(verify_version(lease, reader, tick))
@@ -264,14 +256,14 @@ class Collection:
 
     def clear_cache(self) -> None:
         """Forget cached lists, as after opening: for measurements of the empty cache."""
-        with self._using() as opened:
+        with self._current.using() as opened:
             opened.index.clear_cache()
 
     def open(self) -> Index:
         """Open the current version now instead of at the first search, and return its index, which is good until
         `refresh` or `close`."""
-        with self._lock:
-            return self._opened().index
+        with self._current.using() as opened:
+            return opened.index
 
     def refresh(self) -> None:
         """Let the next search open the version that is current then."""
@@ -281,76 +273,24 @@ class Collection:
         """Whether the version that is open, if there is one, is the current one of a collection that still exists.
 
         Sees what other processes commit; costs some 10 us."""
-        return self._is_current(self._open)
+        return self._current.is_current()
 
     def catch_up(self) -> bool:
         """Refresh if what is open is not current, and return whether it was: for callers that follow the builds of
         other processes. Searches under way end with the version that they began with."""
-        opened = self._open
-        if self._is_current(opened):
-            return False
-        self._retire(opened)
-        return True
-
-    def _is_current(self, opened: _OpenVersion | None) -> bool:
-        try:
-            record = self._root.get("collections", self.name)
-        except NotFound:
-            return False
-        return record.id == self.id and (opened is None or opened.version == record.current_version)
+        return self._current.catch_up()
 
     def close(self) -> None:
         """Give the version and its memory back, once the searches that work with it have ended. The next search opens
         the current version."""
-        with self._lock:
-            opened = self._open
-        self._retire(opened)
-
-    def _retire(self, opened: _OpenVersion | None) -> None:
-        """Close a version, unless somebody else has done so, when its last user leaves."""
-        with self._lock:
-            if opened is None or opened.retired:
-                return
-            opened.retired = True
-            self._open = None
-            idle = opened.users == 0
-        if idle:
-            opened.resources.close()
-
-    @contextlib.contextmanager
-    def _using(self, stop: Stop | None = None) -> Iterator[_OpenVersion]:
-        """The open version, which nobody closes meanwhile."""
-        with held(self._lock, stop):
-            opened = self._opened()
-            opened.users += 1
-        try:
-            yield opened
-        finally:
-            with self._lock:
-                opened.users -= 1
-                last = opened.retired and opened.users == 0
-            if last:
-                opened.resources.close()
-
-    def _opened(self) -> _OpenVersion:
-        if self._open is None:
-            with contextlib.ExitStack() as stack:
-                version, index, reader = self._open_version(stack)
-                self._open = _OpenVersion(version, index, reader, stack.pop_all())
-        return self._open
-
-    def _open_version(self, stack: contextlib.ExitStack) -> tuple[int, Index, StorageReader]:
-        lease = stack.enter_context(self._root.open_version(self.id))
-        memory = Accountant(self._connection.memory_bytes)
-        buffer_bytes = max(64 << 10, min(_LARGEST_RANGE_BUFFER, memory.budget_bytes // 32))
-        reader = stack.enter_context(StorageReader(memory, self._connection.reader, buffer_bytes=buffer_bytes))
-        files = {entry.name: entry for entry in lease.manifest.files}
-        properties = lease.manifest.properties
-        threads, cache = self._connection.threads, self._connection.cache_lists
-        index = Index(self.spec, properties, files, lease.folder, reader, threads, cache)
-        return lease.manifest.version, stack.enter_context(index), reader
+        self._current.close()
 
 
 def statistics_if_open(collection: Collection) -> CollectionStatistics | None:
     """Return `collection.statistics()`, or None while no version is open: for observers, which must open nothing."""
     return collection._statistics_if_open()
+
+
+def _statistics(opened: OpenVersion) -> CollectionStatistics:
+    reader = opened.reader
+    return CollectionStatistics(reader.memory.statistics(), opened.index.statistics(), reader.statistics())

@@ -74,9 +74,12 @@ class Database:
         record = self._root.get("collections", name)
         with self._lock:
             held = self._open.get(name)
-            if held is None or held.id != record.id:
-                held = self._open[name] = Collection(self.connection, name, record.id, record.spec)
-            return held
+            if held is not None and held.id == record.id:
+                return held
+            made = self._open[name] = Collection(self.connection, name, record.id, record.spec)
+        if held is not None:
+            held.close()  # another process has dropped it
+        return made
 
     def collection_names(self) -> list[str]:
         """Return the names of all collections, sorted. Opens none, so it works when some are damaged."""
