@@ -1,14 +1,16 @@
-"""The embedded engine behind the services: one open root, and what is open in it, always at its current version."""
+"""The embedded engine behind the services: one open root, and what is open in it, always at its current version and all
+of it within one budget."""
 
 import threading
 from concurrent.futures import Executor, ThreadPoolExecutor
 from types import TracebackType
 
 from outcrop.embedded import Collection, Database, connect
+from outcrop.server.memory_pool import MemoryPool
 from outcrop.server.metrics import ServerMetrics
 from outcrop.server.opened import OpenedObjects
 from outcrop.server.settings import ServerSettings
-from outcrop.store import Accountant, Manifest, ObjectRecord
+from outcrop.store import Manifest, ObjectRecord
 
 
 class Engine:
@@ -31,7 +33,9 @@ class Engine:
         most = settings.limits.calls + settings.limits.streams
         self.executor: Executor = ThreadPoolExecutor(most, thread_name_prefix="engine")
         self._lock = threading.Lock()
-        self.opened = OpenedObjects(self.database.connection.root, Accountant(settings.memory), settings.reader)
+        self.pool = MemoryPool(settings.memory)
+        self.database.connection.shared_memory = self.pool
+        self.opened = OpenedObjects(self.database.connection.root, self.pool, settings.reader)
 
     def collection(self, name: str) -> Collection:
         """Return a collection whose next search sees what is committed now. Raises NotFound."""

@@ -10,6 +10,7 @@ from outcrop.collection import statistics_if_open
 from outcrop.errors import OutcropError
 from outcrop.gnn_loader import FeatureTable
 from outcrop.server.engine import Engine
+from outcrop.server.memory_pool import COLLECTIONS
 from outcrop.server.metrics import ServerMetrics
 from outcrop.server.object_usage import ObjectUsage, collection_usage, features_usage, stored_usage
 from outcrop.store import Manifest
@@ -45,7 +46,9 @@ class Observer:
                 yield features_usage(name, manifest, None if table is None else table.statistics())
             else:
                 yield stored_usage(kind, name, manifest)
-        yield ObjectUsage(*SHARED, memory=dict(self._engine.opened.memory.statistics().owners))
+        # Collections tell theirs one by one.
+        owners = self._engine.pool.memory.statistics().owners
+        yield ObjectUsage(*SHARED, memory={owner: held for owner, held in owners if owner != COLLECTIONS})
 
     def _collection(self, name: str, manifest: Manifest | None) -> ObjectUsage:
         usage = stored_usage("collections", name, manifest)

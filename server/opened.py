@@ -16,7 +16,8 @@ from typing import Any, TypeVar
 
 from outcrop.errors import NotFound, ResourceExhausted
 from outcrop.gnn_loader import FeatureTable, Graph
-from outcrop.store import Accountant, ObjectRecord, Reservation, Root, VersionLease
+from outcrop.server.memory_pool import MemoryPool
+from outcrop.store import ObjectRecord, Reservation, Root, VersionLease
 from outcrop.types import FeatureStatistics
 
 IDLE_SECONDS = 60.0
@@ -38,9 +39,11 @@ class _Entry:
 class OpenedObjects:
     """See the module. For any number of threads."""
 
-    def __init__(self, root: Root, memory: Accountant, reader: str, idle_seconds: float = IDLE_SECONDS) -> None:
-        """memory: the budget of everything that is open, and of loaders (`reserve`)."""
-        self.memory = memory
+    def __init__(self, root: Root, pool: MemoryPool, reader: str, idle_seconds: float = IDLE_SECONDS) -> None:
+        """pool: the budget of everything that is open, of loaders (`reserve`), and of collections."""
+        self.memory = pool.memory
+        self._pool = pool
+        pool.add(self)
         self._root, self._reader, self._idle_seconds = root, reader, idle_seconds
         self._entries: dict[_Key, _Entry] = {}  # the one used last is the last
         self._lock = threading.Lock()
@@ -74,6 +77,8 @@ class OpenedObjects:
 
     def reserve(self, owner: str, size_bytes: int) -> Reservation:
         """Reserve memory beside that of open objects, closing idle ones as needed. Raises ResourceExhausted."""
+        if size_bytes > self.memory.budget_bytes:
+            return self.memory.reserve(owner, size_bytes)  # is refused; nothing is closed for it
         return self._with_room(lambda: self.memory.reserve(owner, size_bytes))
 
     def statistics(self) -> list[tuple[str, str, Any]]:
@@ -99,6 +104,20 @@ class OpenedObjects:
         wanted = [entry for entry in idle if entry.last_used <= latest or self._is_old(entry)]
         for entry in self._take(lambda entry: any(entry is each for each in wanted)):
             entry.opening.result().close()
+
+    def oldest_use(self) -> float | None:
+        """Return when what is idle and was used longest ago was used, by time.monotonic; None when nothing is idle."""
+        with self._lock:
+            idle = (entry for entry in self._entries.values() if not entry.users and _is_open(entry))
+            oldest = next(idle, None)
+            return None if oldest is None else oldest.last_used
+
+    def close_oldest(self) -> bool:
+        """Close what was idle longest; return whether there was anything."""
+        taken = self._take(lambda entry: True, most=1)
+        for entry in taken:
+            entry.opening.result().close()
+        return bool(taken)
 
     def close(self) -> None:
         """Close everything. No call may be under way."""
@@ -174,25 +193,24 @@ class OpenedObjects:
         # In memory it is faster by far, so idle objects make room for one that is not too large.
         wanted = lease.manifest.size_bytes + lease.manifest.size_bytes // 1000 + (4 << 20)
         if wanted <= self.memory.budget_bytes // 2:
-            while self.memory.statistics().available_bytes < wanted and self._close_oldest():
+            while self.memory.statistics().available_bytes < wanted and self._pool.make_room():
                 pass
         return Graph.open(lease, self.memory, "auto", self._reader, name)
 
     def _with_room(self, attempt: Callable[[], Value]) -> Value:
-        """Return what `attempt` returns; where the budget refuses it, without the idle ones, one after the other."""
-        while True:
-            try:
-                return attempt()
-            except ResourceExhausted:
-                if not self._close_oldest():
-                    raise
-
-    def _close_oldest(self) -> bool:
-        """Close what was idle longest; whether there was anything."""
-        taken = self._take(lambda entry: True, most=1)
-        for entry in taken:
-            entry.opening.result().close()
-        return bool(taken)
+        """Return what `attempt` returns; where the budget refuses it, without the idle ones, one after the other, and
+        without collections."""
+        try:
+            return attempt()
+        except ResourceExhausted:
+            pass
+        with self._pool.turn():  # so that no collection takes the room that was made
+            while True:
+                try:
+                    return attempt()
+                except ResourceExhausted:
+                    if not self._pool.make_room():
+                        raise
 
     def _take(self, wanted: Callable[[_Entry], bool], most: int | None = None) -> list[_Entry]:
         """Remove idle entries, those used longest ago first, and return them: nobody else can find them any more."""

@@ -175,7 +175,7 @@ class ServerSettings(BaseSettings):
         default=None, ge=1, le=1024, description="Of the engine in one process [default: all cores]."
     )
     memory: Bytes = Field(
-        default=1 << 30, description="Of each open collection; once more of all graphs, tables and loaders."
+        default=1 << 30, description="Of all that a process has open: collections, graphs, tables, loaders."
     )
     reader: Literal["auto", "io_uring", "pread", "memory"] = Field(default="auto", description="How files are read.")
     keys: Path | None = Field(default=None, description=f"File of API keys [default: {KEYS_FILE} below path].")

@@ -12,8 +12,8 @@ import outcrop
 from outcrop.embedded import Database
 from outcrop.errors import NotFound, ResourceExhausted
 from outcrop.gnn_loader import FeatureTable
+from outcrop.server.memory_pool import MemoryPool
 from outcrop.server.opened import OpenedObjects
-from outcrop.store import Accountant
 
 ROWS = np.arange(3000 * 8, dtype=np.float32).reshape(3000, 8)
 
@@ -29,7 +29,7 @@ def database(tmp_path: Path) -> Iterator[Database]:
 
 
 def opened_of(database: Database, memory: int = 64 << 20, idle_seconds: float = 60.0) -> OpenedObjects:
-    return OpenedObjects(database.connection.root, Accountant(memory), "auto", idle_seconds)
+    return OpenedObjects(database.connection.root, MemoryPool(memory), "auto", idle_seconds)
 
 
 def names(opened: OpenedObjects) -> list[str]:
