@@ -10,6 +10,8 @@ from outcrop.proto.methods import Method
 from outcrop.proto.status import DETAILS, to_error
 
 Code = grpc.StatusCode
+# What grpc says of a call that the server's transport has reset; calls that end on this side have other texts.
+_DROPPED = ("", "CANCELLED")
 
 
 def failure(error: Any, method: Method, endpoint: Endpoint) -> OutcropError:
@@ -27,6 +29,8 @@ def failure(error: Any, method: Method, endpoint: Endpoint) -> OutcropError:
         return ResourceExhausted(f"{called}: {text}; a message has its limit, ask for less in one call")
     if code is Code.UNAVAILABLE:
         return Unavailable(f"{called}: cannot be reached: {text}")
+    if code is Code.CANCELLED and text in _DROPPED:
+        return Unavailable(f"{called}: dropped before it was looked at: the server has too much to do; retry later")
     if code is Code.UNIMPLEMENTED:
         return OutcropError(f"{called}: this server does not know the call; it may be of another release, or none")
     return to_error(code, f"{called}: {text}", trailing)

@@ -2,6 +2,9 @@
 
 First the sustainable rate is found, with 32 clients that each wait for their answers. Then calls arrive at twice that
 rate for five minutes, and afterwards at half of it: within two seconds the server must be what it was.
+
+A call has 64 queries, so that it is the engine that has too much to do. With `--queries 1` it is Python's event loop on
+both sides: grpc.aio accepts one call each time around, and what it has not accepted no admission can refuse.
 """
 
 from __future__ import annotations
@@ -118,6 +121,7 @@ def main() -> None:
     parser.add_argument("--vectors", type=Path, help="a file of real vectors; generated ones without it")
     parser.add_argument("--root", type=Path, help="where the root is made; used again")
     parser.add_argument("--memory", default="32MiB", help="of the collection")
+    parser.add_argument("--queries", type=int, default=64, help="in a call")
     parser.add_argument("--seconds", type=float, help="of overload [default: 300]")
     parser.add_argument("--small", action="store_true", help="seconds, on little, with a short queue")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
@@ -127,10 +131,10 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="outcrop-overload-") as temporary:
         root = arguments.root or Path(temporary) / "root"
         served = prepare(Workload.load(arguments.small), root, arguments.vectors, arguments.memory)
-        requests = served.write_requests(Path(temporary) / "requests.npy")
+        requests = served.write_requests(Path(temporary) / "requests.npy", arguments.queries)
         with serving(root, memory=arguments.memory, limits=limits) as server:
             found = measure(server.address, server.process.pid, requests, seconds, limits)
-        found["environment"] = describe(root)
+        found |= {"queries_per_call": arguments.queries, "environment": describe(root)}
     print(json.dumps(found, indent=None if arguments.json else 1))
     sys.exit(1 if found["failures"] and not arguments.small else 0)
 

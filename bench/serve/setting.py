@@ -76,9 +76,10 @@ class Served:
             collection=COLLECTION, k=self.k, queries=to_tensor(self.queries[start : start + count])
         ).SerializeToString()
 
-    def write_requests(self, path: Path) -> Path:
-        """Write requests of one query each as load.py reads them."""
-        rows = [np.frombuffer(self.request(place), np.uint8) for place in range(len(self.queries))]
+    def write_requests(self, path: Path, count: int = 1) -> Path:
+        """Write requests of `count` queries each as load.py reads them."""
+        places = range(0, len(self.queries) - count + 1, count)
+        rows = [np.frombuffer(self.request(place, count), np.uint8) for place in places]
         np.save(path, np.stack(rows))
         return path
 
