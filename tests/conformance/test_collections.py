@@ -74,7 +74,8 @@ def test_statistics_have_the_same_parts(database: Any, reference: Any, vectors: 
     assert type(found) is type(expected)
     assert found.index.centroid_bytes == expected.index.centroid_bytes
     assert found.index.cache_hits > 0
-    assert found.memory.budget_bytes == expected.memory.budget_bytes
+    # Served, it is a share of the server's: what this collection can use.
+    assert found.memory.reserved_bytes <= found.memory.budget_bytes <= expected.memory.budget_bytes
     assert found.reader.reads > 0
     assert sum(size for _, size in found.memory.owners) == found.memory.reserved_bytes
 
