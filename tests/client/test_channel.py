@@ -89,6 +89,7 @@ def test_many_threads_share_a_channel(channel: Channel) -> None:
     assert len(channel._opened) == 1
 
 
+@pytest.mark.forks
 def test_a_fork_after_use_has_a_connection_of_its_own(channel: Channel) -> None:
     assert channel.call(NAMES) == ["photos"]
 
@@ -97,6 +98,7 @@ def test_a_fork_after_use_has_a_connection_of_its_own(channel: Channel) -> None:
     assert channel.call(NAMES) == ["photos"]
 
 
+@pytest.mark.forks
 def test_a_fork_while_other_threads_call_works_in_both(channel: Channel) -> None:
     ended = threading.Event()
 
@@ -116,6 +118,7 @@ def test_a_fork_while_other_threads_call_works_in_both(channel: Channel) -> None
     assert answers == [True] * 10
 
 
+@pytest.mark.forks
 def test_a_fork_in_the_middle_of_a_long_call_says_what_to_do(channel: Channel, silent: Endpoint) -> None:
     stop, waiting = Stop(), Channel(silent)
     with ThreadPoolExecutor(1) as pool:

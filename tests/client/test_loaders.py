@@ -176,7 +176,7 @@ def first_batches(loader: Any, results: Any) -> None:
     results.put([(each.epoch, each.batch, float(each.features["x"].sum())) for each in loader])
 
 
-@pytest.mark.parametrize("method", ["fork", "spawn"])
+@pytest.mark.parametrize("method", [pytest.param("fork", marks=pytest.mark.forks), "spawn"])
 def test_a_loader_goes_to_other_processes(database: Database, method: str) -> None:
     context: Any = multiprocessing.get_context(method)
     with planned(database) as loader:

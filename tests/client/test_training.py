@@ -62,7 +62,7 @@ def test_losses_are_equal_to_the_last_bit(
 
 
 @pytest.mark.parametrize("num_workers", [0, 2])
-@pytest.mark.parametrize("method", ["fork", "spawn"])
+@pytest.mark.parametrize("method", [pytest.param("fork", marks=pytest.mark.forks), "spawn"])
 def test_workers_of_a_dataloader_have_streams_of_their_own(database: Database, num_workers: int, method: str) -> None:
     with database.plan("q") as plan:
         shards = range(2 if num_workers else 1)
